@@ -65,6 +65,8 @@ export type ProblemExtra = {
   readonly retryAfterS?: number;
   /** Replaces the row's `detail`: which field, which limit. Never untrusted text. */
   readonly detail?: string;
+  /** Facts for the log alone, already free of anything a log may not hold. */
+  readonly logged?: Readonly<Record<string, string>>;
   /** Names of the rate-limit policies that refused. */
   readonly violatedPolicies?: readonly string[];
   /** Seconds, sent as `max_age` in the challenge (RFC 9470). */

@@ -1,0 +1,148 @@
+import { compactVerify } from 'jose';
+import { recentMap } from './recent-map.ts';
+import type { Clock } from './clock.ts';
+import type { VerificationKey, VerificationKeys } from './keys.ts';
+import { Problem } from './problem.ts';
+
+/** Who asks now, as a verified access token says. */
+export type Caller = {
+  readonly userId: string;
+  readonly username: string;
+  readonly sessionId: string;
+  readonly tokenId: string;
+  readonly clientId: string;
+  readonly scopes: readonly string[];
+  /** When the password was last proven; epoch milliseconds (`auth_time`). */
+  readonly authenticatedAt: number;
+  readonly expiresAt: number;
+};
+
+export interface AccessTokens {
+  /**
+   * Reads an access token. At once when it was seen before, else after its signature was checked.
+   * @throws {Problem} `token_invalid` or `token_expired`; the reason is for the log and never quotes the token.
+   */
+  read(token: string): Caller | Promise<Caller>;
+}
+
+/** Longer texts are refused unread. Ours are about 600 characters. */
+const MAX_TOKEN_LENGTH = 4_096;
+/** How far another machine's clock may be ahead of ours, for `iat` and `nbf`; `exp` has no leeway. */
+const LEEWAY_S = 60;
+
+/**
+ * Access tokens by RFC 9068 and RFC 8725: signed by a key of `keys` with that key's own algorithm, typed `at+jwt`,
+ * from `issuer`, for `audience`. Verified tokens are remembered by their whole text, at most `remembered` of them; a
+ * remembered one is still refused once it has expired or its key has gone. Revocation is asked elsewhere, each time.
+ */
+export function accessTokens(on: {
+  issuer: string; audience: string; keys: VerificationKeys; clock: Clock; remembered?: number;
+}): AccessTokens {
+  const seen = recentMap<string, { caller: Caller; key: VerificationKey }>(on.remembered ?? 10_000);
+
+  return {
+    read(token) {
+      const known = seen.get(token);
+      if (!known) return verify(token);
+      if (on.keys.find(known.key.kid) !== known.key) throw new Problem('token_invalid', 'key gone');
+      return unexpired(known.caller);
+    },
+  };
+
+  async function verify(token: string): Promise<Caller> {
+    const key = keyFor(readHeader(token));
+    const claims = await compactVerify(token, key.key, { algorithms: [key.alg] }).then(
+      ({ payload }) => parseObject(payload, 'claims'),
+      () => { throw new Problem('token_invalid', 'signature'); },
+    );
+    const caller = unexpired(callerOf(claims));
+    seen.set(token, { caller, key });
+    return caller;
+  }
+
+  function keyFor(header: Record<string, unknown>): VerificationKey {
+    if (typeof header.kid !== 'string') throw new Problem('token_invalid', 'no kid');
+    const key = on.keys.find(header.kid);
+    if (!key) throw new Problem('token_invalid', 'unknown key');
+    if (header.alg !== key.alg) throw new Problem('token_invalid', 'algorithm');
+    if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) throw new Problem('token_invalid', 'typ');
+    return key;
+  }
+
+  function callerOf(claims: Record<string, unknown>): Caller {
+    const nowS = on.clock.now() / 1_000;
+    if (claims.iss !== on.issuer) throw new Problem('token_invalid', 'iss');
+    if (!isFor(on.audience, claims.aud)) throw new Problem('token_invalid', 'aud');
+    if (claims.nbf !== undefined && seconds(claims, 'nbf') > nowS + LEEWAY_S) throw new Problem('token_invalid', 'nbf');
+    if (seconds(claims, 'iat') > nowS + LEEWAY_S) throw new Problem('token_invalid', 'iat');
+    return {
+      userId: text(claims, 'sub'),
+      username: text(claims, 'username'),
+      sessionId: text(claims, 'sid'),
+      tokenId: text(claims, 'jti'),
+      clientId: text(claims, 'client_id'),
+      scopes: claims.scope === undefined || claims.scope === '' ? [] : text(claims, 'scope').split(' '),
+      authenticatedAt: seconds(claims, 'auth_time') * 1_000,
+      expiresAt: seconds(claims, 'exp') * 1_000,
+    };
+  }
+
+  function unexpired(caller: Caller): Caller {
+    if (caller.expiresAt <= on.clock.now()) throw new Problem('token_expired');
+    return caller;
+  }
+}
+
+/**
+ * The header of a compact JWS, after its form was checked to the letter: three parts of canonical base64url, so that
+ * one signature has one spelling (RFC 7515 section 2), and nothing in the header that names a key or changes the rules.
+ */
+function readHeader(token: string): Record<string, unknown> {
+  if (token.length > MAX_TOKEN_LENGTH) throw new Problem('token_invalid', 'too long');
+  const parts = token.split('.', 4);
+  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) throw new Problem('token_invalid', 'form');
+  const header = parseObject(Buffer.from(parts[0] ?? '', 'base64url'), 'header');
+  const odd = refusedHeaders.find((name) => Object.hasOwn(header, name));
+  if (odd) throw new Problem('token_invalid', `header ${odd}`);
+  return header;
+}
+
+/** Headers that ask us to fetch or believe a key, or to follow rules we do not know (RFC 8725 sections 3.5 and 3.10, RFC 7515 section 4.1.11). */
+const refusedHeaders = ['crit', 'b64', 'zip', 'enc', 'jku', 'jwk', 'x5u', 'x5c'];
+
+/** Unused bits of the last character must be zero, else a changed text would decode to the same bytes. */
+const lastCharacter: Record<number, RegExp> = { 0: /[\w-]$/, 2: /[AQgw]$/, 3: /[AEIMQUYcgkosw048]$/ };
+
+function isCanonicalBase64url(part: string): boolean {
+  return /^[\w-]+$/.test(part) && lastCharacter[part.length % 4]?.test(part) === true;
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function parseObject(bytes: Uint8Array, what: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8.decode(bytes));
+  } catch {
+    throw new Problem('token_invalid', `${what} not JSON`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Problem('token_invalid', `${what} not an object`);
+  return { ...value };
+}
+
+function text(claims: Record<string, unknown>, name: string): string {
+  const value = claims[name];
+  if (typeof value !== 'string' || value === '') throw new Problem('token_invalid', name);
+  return value;
+}
+
+/** A NumericDate (RFC 7519 section 2) that our clock can hold: a finite number from 0 to the year 9999. */
+function seconds(claims: Record<string, unknown>, name: string): number {
+  const value = claims[name];
+  if (typeof value !== 'number' || !(value >= 0 && value <= 253_402_300_799)) throw new Problem('token_invalid', name);
+  return value;
+}
+
+function isFor(audience: string, aud: unknown): boolean {
+  return aud === audience || (Array.isArray(aud) && aud.length > 0 && aud.every((one) => typeof one === 'string') && aud.includes(audience));
+}

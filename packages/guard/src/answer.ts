@@ -1,0 +1,45 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type GuardProblemCode, Problem, problemBody, type ProblemTable } from './problem.ts';
+
+/** What Fastify itself refuses, in our words. */
+const fastifyCodes: Readonly<Record<string, GuardProblemCode>> = {
+  FST_ERR_BAD_URL: 'path_malformed',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'body_malformed',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'body_malformed',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'body_malformed',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'media_type_unsupported',
+  FST_ERR_MAX_PARAM_LENGTH: 'path_malformed',
+  FST_ERR_VALIDATION: 'body_invalid',
+  ECONNRESET: 'request_malformed',
+};
+
+/** Any error as a problem: one that was thrown as such, one of Fastify's refusals, or else a fault of ours. */
+export function problemOf(error: unknown, problems: ProblemTable): Problem<string> {
+  if (error instanceof Problem && Object.hasOwn(problems, error.code)) return error;
+  const { code, validation } = Object(error) as { code?: unknown; validation?: unknown }; // whatever was thrown, looked at with care
+  const known = validation === undefined ? fastifyCodes[String(code)] : 'body_invalid';
+  return known ? new Problem<string>(known) : new Problem<string>('internal', 'fault');
+}
+
+/**
+ * Sends a problem as its row says: RFC 9457 body, `WWW-Authenticate` on a 401 (RFC 9110 section 11.6.1), `Retry-After`.
+ * @returns the status that was sent.
+ */
+export function answerProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem<string>, problems: ProblemTable): number {
+  const row = problems[problem.code];
+  if (!row) throw new Error(`no row for the problem ${problem.code}`);
+  if (row.status === 401 || row.challenge) reply.header('www-authenticate', challenge(row, problem));
+  if (problem.extra.retryAfterS !== undefined) reply.header('retry-after', problem.extra.retryAfterS);
+  reply.code(row.status).header('content-type', 'application/problem+json; charset=utf-8')
+    .serializer(JSON.stringify).send(problemBody(problem.code, row, `urn:uuid:${request.id}`, problem.extra));
+  return row.status;
+}
+
+/** RFC 6750 section 3: no `error` where no token was sent. */
+function challenge(row: ProblemTable[string], { extra }: Problem<string>): string {
+  const parts = ['Bearer realm="portcullis"'];
+  if (row.challenge) parts.push(`error="${row.challenge}"`, `error_description="${row.msg ?? row.title}"`);
+  if (extra.maxAgeS !== undefined) parts.push(`max_age=${extra.maxAgeS}`);
+  return parts.join(', ');
+}

@@ -1,0 +1,18 @@
+import type { GuardProblemCode } from './problem.ts';
+
+/** The prefix of every refresh token, by which its kind is told before anything else is looked at. */
+export const REFRESH_TOKEN_PREFIX = 'prt_';
+
+type Found = { readonly token: string } | { readonly problem: GuardProblemCode };
+
+/** The token of an Authorization header (RFC 6750 section 2.1), of the kind that is due; or why there is none. */
+export function findBearer(header: string | undefined, due: 'access' | 'refresh'): Found {
+  if (header === undefined) return { problem: 'token_missing' };
+  const [scheme = '', token, ...rest] = header.split(' ', 4);
+  if (scheme.toLowerCase() !== 'bearer') return { problem: 'authorization_scheme' };
+  if (!token || rest.length > 0) return { problem: 'authorization_malformed' };
+  const isRefresh = token.startsWith(REFRESH_TOKEN_PREFIX);
+  if (due === 'access') return isRefresh ? { problem: 'access_token_required' } : { token };
+  if (isRefresh) return { token };
+  return { problem: token.split('.', 4).length === 3 ? 'refresh_token_required' : 'token_invalid' };
+}

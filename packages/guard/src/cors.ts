@@ -1,0 +1,37 @@
+/** Cross-origin rules: which front ends a browser may let talk to this API (Fetch standard). */
+export interface Cors {
+  /** True for exactly the origins that were named; everything else gets no CORS header at all. */
+  allows(origin: string): boolean;
+  /** Headers for an answer to an allowed origin, as name and value. */
+  readonly exposed: string;
+  /** Headers of the answer to a preflight from an allowed origin, for a path that takes these methods. */
+  preflight(methods: readonly string[]): Record<string, string>;
+}
+
+/** What scripts of an allowed origin may send: a fixed list, never an echo of what was asked for. */
+const ALLOWED_HEADERS = 'authorization, content-type, x-csrf-token, x-request-id';
+/** What they may read beside the few headers that are always readable. */
+const EXPOSED_HEADERS = 'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, WWW-Authenticate';
+
+/**
+ * @param on.origins exact origins (`https://app.example.com`): no `*`, no pattern, no `null`.
+ * @param on.maxAgeMs how long a browser may remember the answer to a preflight.
+ * @throws {Error} when an origin is not exact.
+ */
+export function cors(on: { origins: readonly string[]; maxAgeMs: number }): Cors {
+  for (const origin of on.origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin) throw new Error(`"${origin}" is not an exact origin such as https://app.example.com`);
+  }
+  const origins = new Set(on.origins);
+  const maxAge = String(Math.floor(on.maxAgeMs / 1_000));
+
+  return {
+    allows: (origin) => origins.has(origin),
+    exposed: EXPOSED_HEADERS,
+    preflight: (methods) => ({
+      'access-control-allow-methods': methods.join(', '),
+      'access-control-allow-headers': ALLOWED_HEADERS,
+      'access-control-max-age': maxAge,
+    }),
+  };
+}

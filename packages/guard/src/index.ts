@@ -1,0 +1,17 @@
+export { type Access, open, refreshToken, showAccess, signedIn, signedInIfSent } from './access.ts';
+export { type AccessTokens, accessTokens, type Caller } from './access-token.ts';
+export { addressBlock, normaliseAddress } from './address.ts';
+export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
+export { type ClientAddress, trustedProxies } from './client-address.ts';
+export { type Clock, manualClock, systemClock } from './clock.ts';
+export type { Charge, Counters, Standing, Verdict } from './counters.ts';
+export { parseDuration } from './duration.ts';
+export { guard, type GuardOptions, type Refusal } from './guard.ts';
+export { securityHeaders } from './headers.ts';
+export { newRequestId } from './id.ts';
+export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
+export { type Limit, parseLimits, type Rule, rulesFor } from './limit.ts';
+export { memoryCounters } from './memory-counters.ts';
+export { type GuardProblemCode, guardProblems, Problem, problemBody, type ProblemExtra, type ProblemRow, type ProblemTable } from './problem.ts';
+export type { GuardedRoute } from './route-table.ts';
+export type { Revocations } from './revocation.ts';

@@ -1,0 +1,35 @@
+import type { RouteOptions } from 'fastify';
+import findMyWay from 'find-my-way';
+import type { Rule } from './limit.ts';
+
+/** A route as `portcullis routes` shows it. */
+export type GuardedRoute = { readonly method: string; readonly path: string; readonly access: string; readonly limits: readonly string[]; readonly summary: string };
+
+/** All routes, and which methods a path takes: for 405, for `Allow` and for preflights. */
+export function routeTable() {
+  const rows: GuardedRoute[] = [];
+  const router = findMyWay();
+  const known = new Set<string>();
+
+  return {
+    all: (): readonly GuardedRoute[] => rows,
+
+    add(route: RouteOptions, access: string, rules: readonly Rule[]): void {
+      for (const method of [route.method].flat()) {
+        const key = `${method} ${route.url}`;
+        if (known.has(key)) continue;
+        known.add(key);
+        // find-my-way's own type for methods; Fastify's is a plain string
+        router.on(method as 'GET', route.url, () => {});
+        if (method === 'HEAD') continue;
+        const summary = (route.schema as { summary?: string } | undefined)?.summary ?? '';
+        rows.push({ method, path: route.url, access, limits: rules.map(({ limit }) => limit.text), summary });
+      }
+    },
+
+    /** The methods that the path of this URL takes; none for an unknown path. */
+    methods(url: string): string[] {
+      return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'].filter((method) => router.find(method as 'GET', url) !== null);
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import type { Server as HttpServer } from 'node:http';
+import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securityHeaders } from '@portcullis/guard';
+import type { FastifyServerFactoryHandler } from 'fastify';
+import { problems } from './domain/problem.ts';
+import type { House } from './house.ts';
+import { addHealth, type Readiness } from './http/health.ts';
+import { addKeys } from './http/keys.ts';
+import { addLogin } from './http/login.ts';
+import { addLogout } from './http/logout.ts';
+import { addOpenApi } from './http/openapi.ts';
+import { addProtected } from './http/protected.ts';
+import { addRefresh } from './http/refresh.ts';
+import { makeServer, type Server } from './http/server.ts';
+import type { WireOptions } from './http/wire.ts';
+import { randomBytes } from './lib/secret.ts';
+import { serverLog } from './lib/server-log.ts';
+import type { Settings } from './settings/table.ts';
+
+export type AppOptions = {
+  readonly settings: Settings;
+  readonly issuer: string;
+  readonly house: House;
+  readonly readiness: Readiness;
+  readonly serverFactory: (handler: FastifyServerFactoryHandler) => HttpServer;
+  /** Routes beside the server's own, behind the same gates. */
+  readonly routes?: (app: Server) => void | Promise<void>;
+};
+
+/** Every gate and every route, on one Fastify app. */
+export async function makeApp({ settings, issuer, house, readiness, serverFactory, routes }: AppOptions): Promise<{ app: Server; keepCounters: () => void }> {
+  const { services, securityLog } = house;
+  const { clock } = services;
+  const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
+  const app = makeServer(serverFactory);
+
+  await app.register(guard, {
+    tokens: accessTokens({ issuer, audience: settings.audience, keys: services.keyRing, clock }),
+    revocations: services.revoked,
+    counters, clock,
+    defaultLimits: texts(settings.defaultLimits).join('; '),
+    authFailureLimits: texts(settings.authFailureLimits).join('; '),
+    corsOrigins: settings.corsOrigins,
+    corsMaxAgeMs: settings.corsMaxAgeMs,
+    trustedProxies: settings.trustedProxies,
+    tls: settings.tlsAtProxy ? 'at-proxy' : 'own',
+    problems,
+    onRefused(refusal) {
+      if (refusal.status === 500) serverLog.error({ err: refusal.error, requestId: refusal.requestId, route: refusal.route }, 'fault');
+      else if (refusal.status === 503) serverLog.warn({ code: refusal.code, reason: refusal.reason, requestId: refusal.requestId, route: refusal.route }, 'refused');
+      else securityLog.refused(refusal);
+    },
+  });
+  await addOpenApi(app, issuer);
+
+  addLogin(app, services, texts(settings.loginLimits));
+  addRefresh(app, services, texts(settings.refreshLimits));
+  addLogout(app, services, texts(settings.logoutLimits));
+  addProtected(app, texts(settings.protectedLimits));
+  addKeys(app, services);
+  addHealth(app, readiness);
+  await routes?.(app);
+  await app.ready();
+  return { app, keepCounters: () => counters.sweep() };
+}
+
+const texts = (limits: Settings['loginLimits']): string[] => limits.map(({ text }) => text);
+
+/** The answer to what never reaches Fastify, in the same form as every other. */
+export const wireRefusal: WireOptions['refusal'] = (code, overTls) => {
+  const row = problems[code];
+  const id = newRequestId();
+  return {
+    status: row.status,
+    reason: row.title,
+    headers: { ...securityHeaders(overTls), 'x-request-id': id, 'content-type': 'application/problem+json; charset=utf-8' },
+    body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
+  };
+};

@@ -1,0 +1,53 @@
+import { createPrivateKey } from 'node:crypto';
+import type { Algorithm } from '@portcullis/guard';
+import { base64url, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
+import { deriveKey, seal, unseal } from '../../lib/seal.ts';
+import { Problem } from '../problem.ts';
+import type { StoredKey } from './key.ts';
+
+const sealKey = (masterSecret: string): Buffer => deriveKey(masterSecret, 'signing key');
+
+export async function makeKey(alg: Algorithm, masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true });
+  return storedKey(await exportJWK(privateKey), alg, 'made', masterSecret, times);
+}
+
+/**
+ * A key that an operator brings: PEM (PKCS #8, PKCS #1 or SEC 1) or JWK.
+ * @throws {Problem} `key_unusable`
+ */
+export async function importedKey(text: string, masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
+  const jwk = readJwk(text);
+  return storedKey(jwk, algorithmOf(jwk), 'imported', masterSecret, times);
+}
+
+/** The private JWK; `undefined` under another master secret than it was sealed with. */
+export function openPrivateJwk(key: StoredKey, masterSecret: string): JWK | undefined {
+  const text = unseal(sealKey(masterSecret), key.sealedPrivateJwk, key.kid);
+  return text === undefined ? undefined : (JSON.parse(text) as JWK); // we sealed it ourselves
+}
+
+async function storedKey(jwk: JWK, alg: Algorithm, origin: StoredKey['origin'], masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
+  const kid = jwk.kty === 'oct' ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(jwk.k ?? '', 'kid')) })).slice(0, 22)}` : await calculateJwkThumbprint(jwk);
+  const { kty, crv, x, y, n, e } = jwk;
+  const publicJwk = kty === 'oct' ? undefined : JSON.stringify({ kty, crv, x, y, n, e, kid, alg, use: 'sig' });
+  return { kid, alg, origin, ...times, publicJwk, sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid) };
+}
+
+function readJwk(text: string): JWK {
+  try {
+    const jwk: JWK = text.includes('-----BEGIN') ? createPrivateKey(text).export({ format: 'jwk' }) as JWK : JSON.parse(text); // Node's type for a JWK is wider than jose's
+    if (jwk.kty !== 'oct') createPrivateKey({ key: { ...jwk }, format: 'jwk' });
+    return jwk;
+  } catch {
+    throw new Problem('key_unusable', 'not a private key');
+  }
+}
+
+function algorithmOf(jwk: JWK): Algorithm {
+  if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') return 'EdDSA';
+  if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256';
+  if (jwk.kty === 'RSA' && Buffer.from(jwk.n ?? '', 'base64url').length >= 256) return 'RS256';
+  if (jwk.kty === 'oct' && Buffer.from(jwk.k ?? '', 'base64url').length >= 32) return 'HS256';
+  throw new Problem('key_unusable', 'kind or size');
+}

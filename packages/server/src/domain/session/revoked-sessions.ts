@@ -1,0 +1,57 @@
+import type { Clock, Revocations } from '@portcullis/guard';
+import type { Ended, Sessions } from './session.ts';
+
+/**
+ * The revocations of one process that owns its store: a map in memory, filled from the store at the start and whenever
+ * somebody else (the CLI) has written to it. Asking costs a look-up.
+ */
+export interface RevokedSessions extends Revocations {
+  add(ended: readonly Ended[]): void;
+  /** Looks whether somebody else has written to the store, and reads it anew if so. */
+  look(): void;
+  /** Reads the store's truth anew. */
+  load(): Promise<void>;
+  /** Forgets those whose last access token has died. */
+  sweep(): void;
+  size(): number;
+}
+
+/**
+ * @param on.changedElsewhere whether another process has written to the store since it was last asked. It is asked at
+ *   most once a turn of the event loop.
+ */
+export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; clock: Clock; changedElsewhere: () => boolean; onChanged?: () => void }): RevokedSessions {
+  const untilOf = new Map<string, number>();
+  let askedThisTurn = false;
+  let loading: Promise<void> | undefined;
+
+  const add = (ended: readonly Ended[]): void => {
+    for (const { id, accessUntil } of ended) untilOf.set(id, accessUntil);
+  };
+
+  const load = async (): Promise<void> => add(await on.sessions.listRevoked(on.clock.now()));
+
+  function look(): void {
+    askedThisTurn = true;
+    setImmediate(() => { askedThisTurn = false; });
+    if (!on.changedElsewhere()) return;
+    on.onChanged?.();
+    const current = load().finally(() => { if (loading === current) loading = undefined; });
+    loading = current;
+  }
+
+  return {
+    isRevoked(sessionId) {
+      if (!askedThisTurn) look();
+      return loading ? loading.then(() => untilOf.has(sessionId)) : untilOf.has(sessionId);
+    },
+    add,
+    look,
+    load,
+    sweep() {
+      const now = on.clock.now();
+      for (const [id, until] of untilOf) if (until <= now) untilOf.delete(id);
+    },
+    size: () => untilOf.size,
+  };
+}

@@ -1,0 +1,40 @@
+import { Problem } from '../problem.ts';
+
+export type User = {
+  readonly id: string;
+  /** As it was added; what a caller sees. */
+  readonly username: string;
+  readonly createdAt: number;
+  readonly disabledAt: number | undefined;
+  /** Made by `portcullis dev`, past the password policy; `serve` refuses a store that has one. */
+  readonly isDemo: boolean;
+};
+
+export interface Users {
+  /** @throws {Problem} `username_taken` */
+  add(user: User): Promise<void>;
+  find(id: string): Promise<User | undefined>;
+  /** By any spelling of the name, see {@link usernameKey}. */
+  findByName(username: string): Promise<User | undefined>;
+  /** In the order of their names, from the one behind `after`. */
+  list(page: { after?: string; limit: number }): Promise<User[]>;
+  /** False when there is no such user. */
+  setDisabled(id: string, at: number | undefined): Promise<boolean>;
+  unmarkDemo(id: string): Promise<void>;
+  remove(id: string): Promise<boolean>;
+  findDemo(): Promise<User | undefined>;
+}
+
+/**
+ * All spellings of a name that count as the same: compatibility forms folded (NFKC), case folded, blanks trimmed and
+ * run together. Longer texts than any username are cut, so that the key is bounded; no user can have such a name.
+ */
+export const usernameKey = (username: string): string =>
+  username.slice(0, 1_024).normalize('NFKC').trim().replace(/\s+/gu, ' ').toLowerCase().normalize('NFKC').slice(0, 256);
+
+/** @throws {Problem} `username_invalid` */
+export function checkUsername(username: string): void {
+  const length = [...username].length;
+  const isPlain = !/[\p{C}\p{Zl}\p{Zp}]/u.test(username) && !/^\s|\s$|\s\s/u.test(username);
+  if (length < 1 || length > 64 || !isPlain || usernameKey(username) === '') throw new Problem('username_invalid');
+}

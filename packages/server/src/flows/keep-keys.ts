@@ -1,0 +1,53 @@
+import type { Algorithm } from '@portcullis/guard';
+import { importedKey, makeKey } from '../domain/key/key-material.ts';
+import { keyState, PUBLISHED_BEFORE_USE_MS, type StoredKey } from '../domain/key/key.ts';
+import { Problem } from '../domain/problem.ts';
+import { newId } from '../lib/id.ts';
+import type { Services } from './services.ts';
+
+type On = Pick<Services, 'clock' | 'keys' | 'together'>;
+
+/** Makes the first key of a store, or, where the setting names another algorithm than our own active key has, the next one. */
+export async function ensureSigningKey(on: On, alg: Algorithm, masterSecret: string): Promise<void> {
+  const now = on.clock.now();
+  const all = await on.keys.list();
+  const latest = all.toSorted((a, b) => b.activeFrom - a.activeFrom)[0];
+  if (!latest) return void await addKey(on, await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now }), 'server', 'if-none');
+  if (latest.origin === 'made' && latest.alg !== alg) await rotateKey(on, alg, masterSecret, { by: 'server' });
+}
+
+/** The next key; it is published at once and signs ten minutes later, or `at: 'once'`. */
+export async function rotateKey(on: On, alg: Algorithm, masterSecret: string, how: { by: 'server' | 'operator'; at?: 'once' }): Promise<StoredKey> {
+  const key = await makeKey(alg, masterSecret, times(on, how.at));
+  await addKey(on, key, how.by);
+  return key;
+}
+
+/** A key that an operator brings. @throws {Problem} `key_unusable`, `key_present` */
+export async function importKey(on: On, text: string, masterSecret: string, how: { at?: 'once' | undefined } = {}): Promise<StoredKey> {
+  const key = await importedKey(text, masterSecret, times(on, how.at));
+  await addKey(on, key, 'operator');
+  return key;
+}
+
+/** Deletes keys whose last token is dead. */
+export async function removeGoneKeys(on: On): Promise<void> {
+  const all = await on.keys.list();
+  for (const key of all) if (keyState(key, all, on.clock.now()) === 'gone') await on.keys.remove(key.kid);
+}
+
+function times(on: Pick<On, 'clock'>, at: 'once' | undefined): { createdAt: number; activeFrom: number } {
+  const createdAt = on.clock.now();
+  return { createdAt, activeFrom: at === 'once' ? createdAt : createdAt + PUBLISHED_BEFORE_USE_MS };
+}
+
+async function addKey(on: On, key: StoredKey, by: 'server' | 'operator', only?: 'if-none'): Promise<void> {
+  const outcome = await on.together(async ({ keys, audit }) => {
+    const added = await keys.add(key, only);
+    if (added === 'added') {
+      await audit.add({ id: newId('audit'), at: key.createdAt, action: key.origin === 'made' ? 'key_made' : 'key_imported', by, reason: `${key.alg} ${key.kid}`, count: 1 });
+    }
+    return added;
+  });
+  if (outcome === 'present' && !only) throw new Problem('key_present');
+}

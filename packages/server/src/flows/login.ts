@@ -1,0 +1,55 @@
+import { plainText } from '../domain/audit/audit.ts';
+import { Problem } from '../domain/problem.ts';
+import { usernameKey } from '../domain/user/user.ts';
+import { newId } from '../lib/id.ts';
+import { sha256 } from '../lib/seal.ts';
+import type { Origin, Services, Tokens } from './services.ts';
+
+/**
+ * Opens a session for who knows the password. A wrong password, an unknown user and a disabled one cost the same reads,
+ * the same one hash and the same one write, and get the same answer.
+ * @throws {Problem} `credentials_invalid`, `server_busy`
+ */
+export async function login(
+  on: Pick<Services, 'clock' | 'users' | 'credentials' | 'passwords' | 'together' | 'refreshTokens' | 'accessTokens' | 'revoked' | 'failureTally' | 'lifetimes'>,
+  { username, password }: { username: string; password: string },
+  origin: Origin,
+): Promise<Tokens> {
+  const user = await on.users.findByName(username);
+  const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
+  const isRight = await on.passwords.verify(password, credential?.passwordHash);
+
+  const at = on.clock.now();
+  const attempt = { at, by: 'user', userId: user?.id, username: plainText(username), address: origin.address, requestId: origin.requestId, count: 1 } as const;
+  const reason = !user ? 'unknown user' : !isRight ? 'wrong password' : user.disabledAt !== undefined ? 'disabled' : undefined;
+  if (!user || !credential || reason) return refuse(reason ?? 'no password');
+
+  const session = newSession();
+  const ended = await on.together(async ({ sessions, audit }) => {
+    if (await sessions.add(session, credential.version) === 'outdated') return undefined;
+    const oldest = await sessions.endOldest(user.id, on.lifetimes.sessionsPerUser, at);
+    await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
+    for (const { id } of oldest) await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
+    return oldest;
+  });
+  if (!ended) return refuse('changed meanwhile');
+  on.revoked.add(ended);
+
+  const access = await on.accessTokens.mint(user, session, at);
+  return { accessToken: access.text, refreshToken: session.first.text, expiresInS: access.expiresInS };
+
+  function newSession() {
+    const id = newId('session');
+    const first = on.refreshTokens.first(id);
+    return {
+      id, userId: user?.id ?? '', createdAt: at, authenticatedAt: at, expiresAt: at + on.lifetimes.refreshTokenTtlMs, accessUntil: on.accessTokens.expiryFor(at),
+      address: origin.address, userAgent: plainText(origin.userAgent, 256), tokenHash: first.hash, first,
+    };
+  }
+
+  async function refuse(why: string): Promise<never> {
+    const sumId = on.failureTally.rowFor(sha256(usernameKey(username)));
+    await on.together(({ audit }) => audit.tally({ ...attempt, id: sumId ?? newId('audit'), action: 'login_failed', reason: why }));
+    throw new Problem('credentials_invalid', why, { logged: { username: attempt.username } });
+  }
+}

@@ -1,0 +1,29 @@
+import type { Caller } from '@portcullis/guard';
+import { newId } from '../lib/id.ts';
+import type { Origin, Services } from './services.ts';
+
+type On = Pick<Services, 'clock' | 'together' | 'revoked' | 'refreshTokens'>;
+
+/** Ends the caller's session: committed, then refused everywhere, then answered. */
+export const logout = (on: On, caller: Pick<Caller, 'sessionId'>, origin: Origin): Promise<void> => endOwnSession(on, caller.sessionId, origin);
+
+/**
+ * The same by a refresh token, so that logging out works after the access token has expired. A text that is no refresh
+ * token of ours, or of a session that has ended, changes nothing and is told nothing (RFC 7009 section 2.2).
+ */
+export async function logoutByRefreshToken(on: On, presented: string, origin: Origin): Promise<void> {
+  const token = on.refreshTokens.read(presented);
+  if (token) await endOwnSession(on, token.sessionId, origin);
+}
+
+async function endOwnSession(on: On, sessionId: string, origin: Origin): Promise<void> {
+  const at = on.clock.now();
+  const ended = await on.together(async ({ sessions, audit }) => {
+    const session = await sessions.end(sessionId, 'logout', at);
+    if (session) {
+      await audit.add({ id: newId('audit'), at, action: 'logout', by: 'user', userId: session.userId, sessionId, address: origin.address, requestId: origin.requestId, count: 1 });
+    }
+    return session;
+  });
+  if (ended) on.revoked.add([ended]);
+}

@@ -1,0 +1,41 @@
+import type { Clock } from '@portcullis/guard';
+import type { FailureTally } from '../domain/audit/failure-tally.ts';
+import type { KeyRing } from '../domain/key/key-ring.ts';
+import type { RevokedSessions } from '../domain/session/revoked-sessions.ts';
+import type { Stores, Together } from '../domain/stores.ts';
+import type { AccessTokenMint } from '../domain/token/access-token.ts';
+import type { RefreshTokens } from '../domain/token/refresh-token.ts';
+
+export interface Passwords {
+  hash(password: string): Promise<string>;
+  /** Costs the same whether there is a hash to compare with or not; without one, false. */
+  verify(password: string, passwordHash: string | undefined): Promise<boolean>;
+}
+
+/** Everything that flows are made of; each takes what it needs. */
+export type Services = Stores & {
+  readonly clock: Clock;
+  readonly together: Together;
+  readonly passwords: Passwords;
+  /** @throws {Problem} naming what is wrong with a new password. */
+  readonly checkNewPassword: (password: string, username: string) => void;
+  readonly refreshTokens: RefreshTokens;
+  readonly accessTokens: AccessTokenMint;
+  readonly keyRing: KeyRing;
+  readonly revoked: RevokedSessions;
+  readonly failureTally: FailureTally;
+  readonly lifetimes: Lifetimes;
+};
+
+export type Lifetimes = {
+  readonly refreshTokenTtlMs: number;
+  readonly refreshGraceMs: number;
+  readonly sessionIdleTtlMs: number | undefined;
+  readonly sessionsPerUser: number;
+};
+
+/** Where a request came from, for sessions and audit. */
+export type Origin = { readonly address: string; readonly requestId: string; readonly userAgent: string };
+
+/** What a login or a refresh hands out. */
+export type Tokens = { readonly accessToken: string; readonly refreshToken: string; readonly expiresInS: number };

@@ -1,0 +1,219 @@
+import { constants } from 'node:crypto';
+import { once } from 'node:events';
+import http, { type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import tls from 'node:tls';
+import { type Clock, normaliseAddress } from '@portcullis/guard';
+import { type Connection, type Connections, makeConnections } from './wire/connections.ts';
+import { http1 } from './wire/http1.ts';
+import { http2 } from './wire/http2.ts';
+import { asText, type Refusal } from './wire/refusal.ts';
+
+export { peerAddress } from './wire/connections.ts';
+
+/** What is refused before Fastify sees it. */
+export type WireProblemCode = 'https_required' | 'request_malformed' | 'headers_too_large' | 'request_timeout' | 'expectation_failed' | 'method_not_allowed';
+
+export type WireTimes = typeof usualTimes;
+
+const usualTimes = {
+  /** From accept to the end of the TLS handshake. */
+  handshakeMs: 10_000,
+  /** From there, or from a further request's first byte, to the end of its headers. */
+  headersMs: 10_000,
+  /** From a request's first byte to its body's last. */
+  requestMs: 30_000,
+  /** A connection without a request. */
+  idleMs: 60_000,
+  /** A peer that does not read its answer. */
+  answerMs: 30_000,
+  /** A connection that has been told to go, and idle ones while closing. */
+  lingerMs: 1_000,
+  /** How often the others are looked at: each is kept, up to so much early. */
+  checkMs: 1_000,
+};
+
+export type WireOptions = {
+  /** `at-proxy`: plain HTTP/1.1, from declared proxies; that it comes from them is checked elsewhere. */
+  tls: Certificate | 'at-proxy';
+  clock: Clock;
+  maxConnections: number;
+  /** Of one IPv4 address or IPv6 /64. Not for those that `isProxy` knows. */
+  maxConnectionsPerAddress: number;
+  isProxy: (address: string) => boolean;
+  /** The answer to what is refused here, with a fresh instance id. */
+  refusal: (code: WireProblemCode, overTls: boolean) => Refusal;
+  times?: Partial<WireTimes>;
+};
+
+/** PEM. */
+export type Certificate = { cert: string; key: string };
+
+export type Wire = {
+  /** For Fastify's option of that name. What Fastify gets to hold never listens; `listen` below does. */
+  serverFactory(handler: RequestListener): Server;
+  /** Rejects with the system's error, such as EADDRINUSE. */
+  listen(host: string, port: number): Promise<AddressInfo>;
+  /** New connections get it. Throws what OpenSSL says of an unusable one, and keeps the old. */
+  setCertificate(certificate: Certificate): void;
+  /** Each answer from now on ends its connection (HTTP/2: GOAWAY). New connections are still taken. */
+  drain(): void;
+  /** Takes no further connection and lets what is in flight end, for at most `graceMs`. */
+  close(graceMs: number): Promise<void>;
+  connections(): number;
+};
+
+/** What both protocols need of the wire. */
+export type Shared = Pick<WireOptions, 'clock' | 'refusal'> & {
+  connections: Connections;
+  times: WireTimes;
+  state: { draining: boolean };
+  handle(request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse): void;
+};
+
+/**
+ * Gate 1: TLS, HTTP/1.1 and HTTP/2 on one port. A TCP server accepts, counts, and looks at the first byte; Node's TLS,
+ * HTTP/1.1 and HTTP/2 servers never listen and are fed by it. What they do only while listening (HTTP/1.1's time-outs)
+ * is started here; what they do not do at all (bounds for HTTP/2, a handshake that trickles) is checked here.
+ */
+export function makeWire(options: WireOptions): Wire {
+  const { clock, refusal, isProxy } = options;
+  const times = { ...usualTimes, ...options.times };
+  const state = { draining: false };
+  const connections = makeConnections({ max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress, isProxy, times, clock });
+  let handler: RequestListener = () => { throw new Error('serverFactory has not been called'); };
+  const shared: Shared = {
+    clock, refusal, connections, times, state,
+    // Node's HTTP/2 compatibility objects are made to pass for these, and Fastify takes them so.
+    handle: (request, response) => handler(request as IncomingMessage, response as ServerResponse & { req: IncomingMessage }),
+  };
+  const one = http1(shared);
+  const two = http2(shared);
+
+  /** Handshakes under way, found again by what makes a connection unique. */
+  const opening = new Map<string, Connection>();
+  const secure = options.tls === 'at-proxy' ? undefined : tls.createServer({ ...tlsSettings, ...options.tls });
+  secure?.on('tlsClientError', (_, socket) => socket.destroy());
+  secure?.on('secureConnection', (socket) => {
+    const connection = opening.get(endpoints(socket));
+    if (!connection || connection.socket.destroyed) return void socket.destroy();
+    (socket.alpnProtocol === 'h2' ? two : one).take(connection, socket);
+  });
+
+  const front = createServer({ noDelay: true }, accept);
+  let accepted = 0;
+  let checks: NodeJS.Timeout | undefined;
+  let closing = false;
+
+  return {
+    serverFactory(given) {
+      handler = given;
+      return http.createServer();
+    },
+
+    async listen(host, port) {
+      front.listen({ host, port });
+      await once(front, 'listening');
+      front.on('error', () => {}); // a failed accept (out of files, say) is the peer's loss, not the end of the process
+      one.server.emit('listening'); // starts its time-outs
+      checks = setInterval(check, times.checkMs).unref();
+      return front.address() as AddressInfo; // a TCP server's, not a pipe's
+    },
+
+    setCertificate(certificate) {
+      secure?.setSecureContext({ ...tlsSettings, ...certificate });
+    },
+
+    drain,
+
+    async close(graceMs) {
+      drain();
+      await takeQueued();
+      front.close();
+      const lingerMs = Math.min(times.lingerMs, graceMs);
+      await connections.empty(lingerMs); // what is idle may have a request on its way
+      closing = true;
+      finish();
+      await connections.empty(graceMs - lingerMs);
+      for (const connection of connections.all) connections.end(connection);
+      clearInterval(checks);
+      one.server.close();
+    },
+
+    connections: () => connections.all.size,
+  };
+
+  function accept(socket: Socket): void {
+    socket.on('error', () => {}); // a reset is the peer's business
+    const { remoteAddress } = socket;
+    if (remoteAddress === undefined) return void socket.destroy(); // gone already
+    const connection = connections.add(socket, normaliseAddress(remoteAddress));
+    accepted++;
+    if (!secure) return one.take(connection, socket);
+    socket.once('readable', () => {
+      const start: Buffer | null = socket.read();
+      if (!start) return; // ended without a byte
+      if (start[0] === TLS_HANDSHAKE) {
+        const key = endpoints(socket);
+        opening.set(key, connection);
+        socket.once('close', () => { if (opening.get(key) === connection) opening.delete(key); });
+        socket.unshift(start);
+        secure.emit('connection', socket);
+      } else if (isLetter(start[0])) {
+        connections.leave(connection);
+        socket.end(asText(refusal('https_required', false), clock.now()));
+        socket.resume();
+      } else {
+        connections.end(connection);
+      }
+    });
+  }
+
+  function check(): void {
+    const by = clock.now() + times.checkMs;
+    for (const connection of connections.all) connection.phase.check(by);
+    if (closing) finish();
+  }
+
+  function drain(): void {
+    if (state.draining) return;
+    state.draining = true;
+    for (const { phase } of connections.all) phase.drain();
+  }
+
+  function finish(): void {
+    for (const { phase } of connections.all) phase.finish();
+    one.server.closeIdleConnections();
+  }
+
+  /** Connections that the kernel has accepted and we have not: closing the listener would reset them, requests and all. */
+  async function takeQueued(): Promise<void> {
+    for (let quiet = 0, turns = 0; quiet < 2 && turns < 100; turns++) {
+      const before = accepted;
+      await setImmediate();
+      quiet = accepted === before ? quiet + 1 : 0;
+    }
+  }
+}
+
+/** The first byte of every TLS connection: a record of type handshake (RFC 8446 section 5.1). */
+const TLS_HANDSHAKE = 0x16;
+
+const isLetter = (byte = 0): boolean => /[A-Za-z]/.test(String.fromCharCode(byte));
+
+/** TLS 1.3, and of 1.2 only forward-secret AEAD suites (RFC 9325 section 4.2). */
+const tlsSettings = {
+  minVersion: 'TLSv1.2',
+  ciphers: [
+    'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
+    'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384',
+    'ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305',
+  ].join(':'),
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+  ALPNProtocols: ['h2', 'http/1.1'],
+} as const;
+
+/** No two connections that are open at once share these. */
+const endpoints = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`;

@@ -1,0 +1,150 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
+import type { Socket } from 'node:net';
+import { addressBlock, type Clock, normaliseAddress } from '@portcullis/guard';
+import type { WireTimes } from '../wire.ts';
+
+/** One accepted TCP connection, from accept to close. */
+export type Connection = {
+  readonly socket: Socket;
+  /** The peer's, as `normaliseAddress` writes it. */
+  readonly address: string;
+  phase: Phase;
+  /** Grows with each use of any connection: the smallest is the longest idle. */
+  used: number;
+  /** HTTP/1.1: the answer to the request that came last. */
+  response: ServerResponse | undefined;
+};
+
+/** What a connection is at: opening, HTTP/1.1, HTTP/2, or leaving. */
+export type Phase = {
+  /** Is a request in flight? */
+  busy(): boolean;
+  /** Ends what will be overdue at the next check, which comes at `by`. */
+  check(by: number): void;
+  /** Each answer from now on says that the connection ends. */
+  drain(): void;
+  /** No further request is waited for: what is idle ends. */
+  finish(): void;
+};
+
+/** Where a socket and an HTTP/2 stream keep the connection they belong to. */
+export const held: unique symbol = Symbol('connection');
+
+declare module 'node:net' {
+  interface Socket { [held]?: Connection }
+}
+declare module 'node:http2' {
+  interface ServerHttp2Stream { [held]?: Connection }
+}
+
+/** The peer's address, worked out once a connection. It is the proxy's where there is one. */
+export function peerAddress(request: IncomingMessage | Http2ServerRequest): string {
+  const connection = 'stream' in request ? request.stream[held] : request.socket[held];
+  return connection?.address ?? normaliseAddress(request.socket.remoteAddress ?? '0.0.0.0');
+}
+
+export type Connections = ReturnType<typeof makeConnections>;
+
+/** The open connections, of which there are never more than the bounds allow: the one longest idle makes room. */
+export function makeConnections({ max, maxPerAddress, isProxy, times, clock }: {
+  max: number;
+  maxPerAddress: number;
+  isProxy: (address: string) => boolean;
+  times: WireTimes;
+  clock: Clock;
+}) {
+  const all = new Set<Connection>();
+  const blocks = new Map<string, Set<Connection>>();
+  let uses = 0;
+  let whenEmpty: (() => void) | undefined;
+
+  return {
+    all: all as ReadonlySet<Connection>,
+
+    /** A new connection, with room made for it. */
+    add(socket: Socket, address: string): Connection {
+      const block = isProxy(address) ? undefined : addressBlock(address);
+      const neighbours = block === undefined ? undefined : (blocks.get(block) ?? new Set());
+      if (neighbours && neighbours.size >= maxPerAddress) end(longestIdle(neighbours));
+      if (all.size >= max) end(longestIdle(all));
+
+      const connection: Connection = { socket, address, phase: opening(socket), used: ++uses, response: undefined };
+      all.add(connection);
+      if (block !== undefined && neighbours) blocks.set(block, neighbours.add(connection));
+      socket[held] = connection;
+      socket.once('close', () => forget(connection));
+      return connection;
+    },
+
+    touch(connection: Connection): void {
+      connection.used = ++uses;
+    },
+
+    /** The last word is said: the peer gets a moment to read it and to close. */
+    leave(connection: Connection): void {
+      const since = clock.now();
+      connection.phase = { busy: no, check: (by) => { if (by >= since + times.lingerMs) end(connection); }, drain: nothing, finish: nothing };
+    },
+
+    /** Done when none is left, or after so long. */
+    empty(withinMs: number): Promise<void> {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, withinMs);
+      whenEmpty = resolve;
+      if (all.size === 0) resolve();
+      return promise.finally(() => clearTimeout(timer));
+    },
+
+    end,
+  };
+
+  function opening(socket: Socket): Phase {
+    const due = clock.now() + times.handshakeMs;
+    return { busy: no, check: (by) => { if (by >= due) socket.destroy(); }, drain: nothing, finish: () => socket.destroy() };
+  }
+
+  /** Counts as gone at once: the close that follows takes a turn of the event loop. */
+  function end(connection: Connection): void {
+    forget(connection);
+    connection.socket.destroy();
+  }
+
+  function forget(connection: Connection): void {
+    if (!all.delete(connection)) return;
+    const block = addressBlock(connection.address);
+    const neighbours = blocks.get(block);
+    if (neighbours?.delete(connection) && neighbours.size === 0) blocks.delete(block);
+    if (all.size === 0) whenEmpty?.();
+  }
+}
+
+/** Of those without a request in flight; of all, if each has one. */
+function longestIdle(among: ReadonlySet<Connection>): Connection {
+  let chosen: Connection | undefined;
+  let chosenIsBusy = true;
+  for (const connection of among) {
+    if (chosen && connection.used > chosen.used && !chosenIsBusy) continue;
+    const busy = connection.phase.busy();
+    if (chosen && (busy === chosenIsBusy ? connection.used > chosen.used : busy)) continue;
+    [chosen, chosenIsBusy] = [connection, busy];
+  }
+  if (!chosen) throw new Error('a bound on connections must be at least 1');
+  return chosen;
+}
+
+/** A peer that reads must take this much, or all there is, within each `answerMs`. */
+const TAKEN_AT_LEAST = 64 * 1024;
+
+/** Tells, check by check, whether a peer for whom something waits still reads. */
+export function slowReader(socket: Socket, answerMs: number): (waiting: boolean, by: number) => boolean {
+  let mark: { at: number; sent: number } | undefined;
+  return (waiting, by) => {
+    if (!waiting) mark = undefined;
+    else if (!mark || socket.bytesWritten - mark.sent >= TAKEN_AT_LEAST) mark = { at: by, sent: socket.bytesWritten };
+    return mark !== undefined && by - mark.at >= answerMs;
+  };
+}
+
+const no = () => false;
+const nothing = () => {};

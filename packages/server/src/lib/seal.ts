@@ -1,0 +1,31 @@
+import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from './secret.ts';
+
+/** 32 bytes for one purpose alone, from a secret (HKDF-SHA256, RFC 5869). */
+export const deriveKey = (secret: string | Uint8Array, purpose: string): Buffer => Buffer.from(hkdfSync('sha256', secret, '', `portcullis ${purpose} v1`, 32));
+
+export const sha256 = (text: string): string => createHash('sha256').update(text).digest('base64url');
+
+export const hmac = (key: Uint8Array, data: Uint8Array | string): Buffer => createHmac('sha256', key).update(data).digest();
+
+/** In constant time; false for unequal lengths. */
+export const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b);
+
+/** AES-256-GCM: a fresh nonce, the ciphertext and its tag, as base64url. `context` is bound in: sealed for one place, it opens in no other. */
+export function seal(key: Uint8Array, plain: string, context: string): string {
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context));
+  return Buffer.concat([nonce, cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64url');
+}
+
+/** What was sealed; `undefined` when it was not sealed with this key for this context. */
+export function unseal(key: Uint8Array, sealed: string, context: string): string | undefined {
+  const bytes = Buffer.from(sealed, 'base64url');
+  if (bytes.length < 28) return undefined;
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12)).setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(-16));
+  try {
+    return Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()]).toString('utf8');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,6 @@
+import { enableCompileCache } from 'node:module';
+
+enableCompileCache();
+process.umask(0o077); // whatever this process writes is for its own user alone
+const { run } = await import('./cli/run.ts');
+await run({ argv: process.argv.slice(2), env: process.env });

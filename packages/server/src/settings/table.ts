@@ -1,0 +1,115 @@
+import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, path, port, proxies, secret, whole, word, yesNo } from './kinds.ts';
+
+/** `dev` runs the demo on loopback; `serve` is for the world. */
+export type Mode = 'dev' | 'serve';
+
+export type Row = {
+  readonly name: string;
+  /** Its variable is `PORTCULLIS_` and this; its key in the file and its flag are the same words. */
+  readonly env: string;
+  readonly kind: Kind<unknown>;
+  /** As a text, like everything that is set. Without one the setting is `undefined` until it is set. */
+  readonly default?: string;
+  /** The default under `portcullis dev`, where it is another. */
+  readonly dev?: string;
+  readonly says: string;
+};
+
+/** Everything that can be set. */
+export const table = [
+  // Where it listens, and what it keeps where
+  { name: 'host',                     env: 'HOST',                        kind: address,                          default: '0.0.0.0',              dev: '127.0.0.1',                 says: 'The address to listen on. "::" is IPv6 and IPv4.' },
+  { name: 'port',                     env: 'PORT',                        kind: port,                             default: '5000',                                                   says: 'The port, which speaks HTTPS only. 0 is any free one.' },
+  { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where metrics and the details of readiness are served, in clear and to anyone who can reach it.' },
+  { name: 'dataDir',                  env: 'DATA_DIR',                    kind: path,                             default: '.portcullis/data',     dev: '.portcullis/dev',           says: 'The folder for everything that is kept.' },
+  { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database; a relative path is a file in the data folder.' },
+  { name: 'logFile',                  env: 'LOG_FILE',                    kind: path,                             default: 'security.log',                                           says: 'The security log; a relative path is a file in the data folder, "stdout" is the standard output.' },
+  { name: 'auditRetentionMs',         env: 'AUDIT_RETENTION',             kind: duration('1 day', '4000 days'),   default: '400 days',                                               says: 'How long an audit entry is kept.' },
+  { name: 'shutdownDelayMs',          env: 'SHUTDOWN_DELAY',              kind: duration('0', '10 minutes'),      default: '0',                                                      says: 'How long new connections are still taken after SIGTERM; behind a balancer, its check interval × fall.' },
+  { name: 'configFile',               env: 'CONFIG_FILE',                 kind: path,                                                                                                says: 'A file of settings: one JSON object. Set in the environment or by its flag.' },
+
+  // Gate 1, wire
+  { name: 'tlsCertFile',              env: 'TLS_CERT_FILE',               kind: path,                                                                                                says: 'The certificate and its chain, as PEM.' },
+  { name: 'tlsKeyFile',               env: 'TLS_KEY_FILE',                kind: path,                                                                                                says: 'The private key of the certificate, as PEM.' },
+  { name: 'tlsAtProxy',               env: 'TLS_AT_PROXY',                kind: yesNo,                            default: 'false',                                                  says: 'True where a declared proxy ends TLS and speaks plain HTTP to this server.' },
+  { name: 'trustedProxies',           env: 'TRUSTED_PROXIES',             kind: proxies,                          default: '',                                                       says: 'The proxies whose word for the address of a caller is believed.' },
+  { name: 'maxConnections',           env: 'MAX_CONNECTIONS',             kind: whole(1, 1_000_000),              default: '2000',                                                   says: 'How many connections are held; at the bound the one longest idle is closed.' },
+  { name: 'maxConnectionsPerAddress', env: 'MAX_CONNECTIONS_PER_ADDRESS', kind: whole(1, 1_000_000),              default: '200',                                                    says: 'How many of them one address may hold.' },
+
+  // Gate 3, CORS
+  { name: 'corsOrigins',              env: 'CORS_ORIGINS',                kind: origins,                          default: '',                     dev: 'https://your-frontend.com', says: 'The front ends that a browser lets talk to this API.' },
+  { name: 'corsMaxAgeMs',             env: 'CORS_MAX_AGE',                kind: duration('0', '24 hours'),        default: '10 minutes',                                             says: 'How long a browser may remember the answer to a preflight.' },
+
+  // Gate 4, token
+  { name: 'issuer',                   env: 'ISSUER',                      kind: issuer,                                                                                              says: 'The URL of this server, as callers know it: the iss of its tokens.' },
+  { name: 'audience',                 env: 'AUDIENCE',                    kind: word,                             default: 'portcullis',                                             says: 'Whom the tokens are for: their aud.' },
+  { name: 'signingAlg',               env: 'SIGNING_ALG',                 kind: oneOf('EdDSA', 'ES256', 'RS256'), default: 'EdDSA',                                                  says: 'How new keys sign access tokens.' },
+  { name: 'masterSecret',             env: 'MASTER_SECRET',               kind: secret,                                                                                              says: 'Everything at rest is sealed under it. Without it, what is stored is lost.' },
+  { name: 'accessTokenTtlMs',         env: 'ACCESS_TOKEN_TTL',            kind: duration('10 s', '24 hours'),     default: '15 minutes',                                             says: 'How long an access token lives.' },
+  { name: 'refreshTokenTtlMs',        env: 'REFRESH_TOKEN_TTL',           kind: duration('1 minute', '400 days'), default: '7 days',                                                 says: 'How long a session lives from login; refreshing never extends it.' },
+  { name: 'refreshGraceMs',           env: 'REFRESH_GRACE',               kind: duration('0', '5 minutes'),       default: '10 s',                                                   says: 'How long a refresh token that was just used gives the same successor again, for two tabs or a lost answer. 0 is strict.' },
+  { name: 'sessionIdleTtlMs',         env: 'SESSION_IDLE_TTL',            kind: or('off', duration('1 minute', '400 days')), default: 'off',                                         says: 'A session that is not refreshed for so long ends.' },
+  { name: 'sessionsPerUser',          env: 'SESSIONS_PER_USER',           kind: whole(1, 10_000),                 default: '100',                                                    says: 'How many live sessions a user has at most; the oldest ends.' },
+
+  // Gate 5, counters
+  { name: 'loginLimits',              env: 'LOGIN_LIMITS',                kind: limits('ip', 'username'),         default: '3 per minute by ip',                                     says: 'Limits of POST /login.' },
+  { name: 'protectedLimits',          env: 'PROTECTED_LIMITS',            kind: limits('ip', 'caller'),           default: '5 per minute by ip',                                     says: 'Limits of GET /protected.' },
+  { name: 'refreshLimits',            env: 'REFRESH_LIMITS',              kind: limits('ip'),                     default: '30 per minute by ip',                                    says: 'Limits of POST /refresh.' },
+  { name: 'logoutLimits',             env: 'LOGOUT_LIMITS',               kind: limits('ip', 'caller'),           default: '30 per minute by ip',                                    says: 'Limits of POST /logout.' },
+  { name: 'defaultLimits',            env: 'DEFAULT_LIMITS',              kind: limits('ip'),                     default: '300 per minute by ip',                                   says: 'Limits of every route that has none of its own.' },
+  { name: 'authFailureLimits',        env: 'AUTH_FAILURE_LIMITS',         kind: limits('ip'),                     default: '60 per minute by ip',                                    says: 'Limits of failed authentication, over all routes together.' },
+  { name: 'limitKeys',                env: 'LIMIT_KEYS',                  kind: whole(1_000, 10_000_000),         default: '200000',                                                 says: 'How many counters are kept in memory; beyond, newcomers share.' },
+
+  // Passwords
+  { name: 'passwordMinLength',        env: 'PASSWORD_MIN_LENGTH',         kind: whole(8, 64),                     default: '15',                                                     says: 'The shortest password that may be set, in characters.' },
+] as const satisfies readonly Row[];
+
+type Rows = (typeof table)[number];
+type Value<R> = R extends { kind: Kind<infer T> } ? (R extends { default: string } ? T : T | undefined) : never;
+
+/** Every row of the table by its name: spans in milliseconds, `undefined` where nothing is set. */
+export type Settings = { readonly [R in Rows as R['name']]: Value<R> };
+export type SettingName = keyof Settings;
+
+/** What must be true of several settings together, or only under one command. */
+export type Demand<N extends SettingName = SettingName> = {
+  /** All that `isBroken` looks at; the first is the one that is complained of. */
+  readonly of: readonly [N, ...N[]];
+  readonly under?: Mode;
+  isBroken(settings: Pick<Settings, N>): boolean;
+  readonly says: string;
+};
+
+export const demands: readonly Demand[] = [
+  demand({ of: ['host'], under: 'dev', isBroken: ({ host }) => !isLoopback(host), says: 'the demo has a password that everyone knows, so dev listens on loopback only: write "127.0.0.1", "::1" or "localhost", or run serve' }),
+  demand({ of: ['adminListen'], under: 'dev', isBroken: ({ adminListen }) => adminListen !== undefined && !isLoopback(adminListen.host), says: 'dev listens on loopback only: write "127.0.0.1:5001" or "none"' }),
+  demand({ of: ['issuer'], under: 'serve', isBroken: ({ issuer }) => issuer === undefined, says: 'serve needs the URL of this server as callers know it, such as "https://api.example.com"' }),
+  demand({ of: ['masterSecret'], under: 'serve', isBroken: ({ masterSecret }) => masterSecret === undefined, says: 'serve needs a secret: put what "openssl rand -base64 32" prints into a file, and name that in PORTCULLIS_MASTER_SECRET_FILE' }),
+  demand({
+    of: ['tlsCertFile', 'tlsKeyFile', 'tlsAtProxy'],
+    under: 'serve',
+    isBroken: ({ tlsCertFile, tlsKeyFile, tlsAtProxy }) => tlsCertFile === undefined && tlsKeyFile === undefined && !tlsAtProxy,
+    says: 'serve needs a certificate: set PORTCULLIS_TLS_CERT_FILE and PORTCULLIS_TLS_KEY_FILE; or, where a proxy ends TLS, PORTCULLIS_TLS_AT_PROXY=true and PORTCULLIS_TRUSTED_PROXIES',
+  }),
+  demand({ of: ['tlsCertFile', 'tlsKeyFile'], isBroken: ({ tlsCertFile, tlsKeyFile }) => (tlsCertFile === undefined) !== (tlsKeyFile === undefined), says: 'PORTCULLIS_TLS_CERT_FILE and PORTCULLIS_TLS_KEY_FILE are set together or not at all' }),
+  demand({ of: ['tlsAtProxy', 'tlsCertFile'], isBroken: ({ tlsAtProxy, tlsCertFile }) => tlsAtProxy && tlsCertFile !== undefined, says: 'TLS ends either at the proxy or here: leave out this, or PORTCULLIS_TLS_CERT_FILE and PORTCULLIS_TLS_KEY_FILE' }),
+  demand({ of: ['tlsAtProxy', 'trustedProxies'], isBroken: ({ tlsAtProxy, trustedProxies }) => tlsAtProxy && trustedProxies.length === 0, says: 'name the proxy that ends TLS in PORTCULLIS_TRUSTED_PROXIES' }),
+  demand({ of: ['refreshTokenTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.refreshTokenTtlMs < of.accessTokenTtlMs, says: 'a session may not end before its first access token: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
+  demand({ of: ['sessionIdleTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.sessionIdleTtlMs !== undefined && of.sessionIdleTtlMs < of.accessTokenTtlMs, says: 'a session would be idle before its first refresh is due: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
+  demand({ of: ['defaultLimits'], isBroken: (of) => of.defaultLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
+  demand({ of: ['authFailureLimits'], isBroken: (of) => of.authFailureLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
+];
+
+/** Holds `isBroken` to the settings that `of` names, so that it is never asked about one that could not be read. */
+function demand<const N extends SettingName>(row: Demand<N>): Demand {
+  return row;
+}
+
+/** `PORTCULLIS_ACCESS_TOKEN_TTL` */
+export const variableOf = (row: Row): string => `PORTCULLIS_${row.env}`;
+
+/** `accessTokenTtl`: the key in the file, and what a parser of flags makes of the flag. */
+export const keyOf = (row: Row): string => row.env.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** `--access-token-ttl` */
+export const flagOf = (row: Row): string => `--${row.env.toLowerCase().replaceAll('_', '-')}`;

@@ -1,0 +1,201 @@
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import { systemClock, trustedProxies } from '@portcullis/guard';
+import { makeApp, wireRefusal } from './app.ts';
+import { DEMO_USER, demoCertificate, demoSecret, isDemoSecret } from './demo.ts';
+import { addDemoUser } from './flows/add-user.ts';
+import { clearSeals, keepHouse } from './flows/keep-house.ts';
+import { ensureSigningKey } from './flows/keep-keys.ts';
+import { databaseFile, openHouse } from './house.ts';
+import { adminServer, type Detail } from './http/admin.ts';
+import type { Server } from './http/server.ts';
+import { type Certificate, makeWire } from './http/wire.ts';
+import { isDevCertificate } from './lib/dev-certificate.ts';
+import { readText } from './lib/files.ts';
+import { serverLog } from './lib/server-log.ts';
+import { readSettings, type Sources } from './settings/read.ts';
+import type { Settings } from './settings/table.ts';
+import { lockForServer } from './storage/sql/server-lock.ts';
+import { sqliteStore } from './storage/sql/sql-store.ts';
+
+export type StartOptions = Sources & {
+  /** Routes of your own, behind the same gates: `app.get(path, { config: { access: signedIn() } }, handler)`. */
+  readonly routes?: (app: Server) => void | Promise<void>;
+};
+
+export type Running = {
+  readonly settings: Settings;
+  readonly issuer: string;
+  readonly address: AddressInfo;
+  /** What a demo made for itself, and where; empty for `serve`. */
+  readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
+  readonly notes: readonly string[];
+  /** Ends what is in flight within ten seconds, then everything else. Asked twice, it is the same end. */
+  stop(): Promise<void>;
+};
+
+const IN_FLIGHT_MS = 10_000;
+
+/**
+ * Starts a server from its settings, as `portcullis dev` and `portcullis serve` do. Nothing is half-started: either it
+ * listens, or `mistakes` says in one line each what is in the way, and nothing is left open.
+ */
+export async function start(options: StartOptions): Promise<Running | { readonly mistakes: readonly string[]; readonly notes: readonly string[] }> {
+  const reading = readSettings(options);
+  if ('mistakes' in reading) {
+    const more = options.mode === 'serve' ? await tracesOfDemo(reading.known) : [];
+    return { mistakes: [...reading.mistakes, ...more], notes: reading.notes };
+  }
+  const { settings, notes } = reading;
+  const traces = options.mode === 'serve' ? await tracesOfDemo(settings) : [];
+  if (traces.length) return { mistakes: traces, notes };
+
+  await using held = new AsyncDisposableStack();
+  try {
+    const running = await open(settings, options, held);
+    const everything = held.move();
+    let ending: Promise<void> | undefined;
+    return { ...running, settings, notes, stop: () => (ending ??= running.end().then(() => everything.disposeAsync())) };
+  } catch (error) {
+    const why = mistakeOf(error);
+    if (why === undefined) throw error;
+    return { mistakes: [why], notes };
+  }
+}
+
+/** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
+async function open(settings: Settings, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
+  const clock = systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward'));
+  const made: Running['made'][number][] = [];
+  const secret = settings.masterSecret ?? demoMasterSecret(settings, made);
+  const issuer = settings.issuer ?? `https://localhost:${settings.port}`;
+  const tls = settings.tlsAtProxy ? 'at-proxy' : await certificate(settings, made);
+
+  const database = databaseFile(settings);
+  const isNew = !existsSync(database);
+  const house = await openHouse({ settings, issuer, masterSecret: secret, clock, for: 'server', lock: lockStore });
+  held.defer(house.close);
+  const { services } = house;
+  await ensureSigningKey(services, settings.signingAlg, secret);
+  await services.keyRing.load().catch((error: Error) => { throw new Mistake(error.message); });
+  await services.revoked.load();
+  if (mode === 'dev') {
+    await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
+    made.push({ what: 'store', where: database, how: isNew ? 'new' : 'kept' });
+  }
+
+  let draining = false;
+  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : house.store.ping().then(() => undefined, () => 'store'));
+  const isProxy = trustedProxies(settings.trustedProxies);
+  const wire = makeWire({ tls, clock, maxConnections: settings.maxConnections, maxConnectionsPerAddress: settings.maxConnectionsPerAddress, isProxy, refusal: wireRefusal });
+  const { app, keepCounters } = await makeApp({ settings, issuer, house, readiness: whyNotReady, serverFactory: wire.serverFactory, ...(routes && { routes }) });
+  held.defer(() => app.close());
+
+  const address = await wire.listen(settings.host, settings.port);
+  held.defer(() => wire.close(0));
+  if (settings.adminListen) await listenForOperators(settings.adminListen, detail, held);
+
+  const startedAt = clock.now();
+  every(held, 500, () => services.revoked.look());
+  every(held, 5_000, () => clearSeals(services));
+  every(held, 10_000, () => house.securityLog.flush());
+  every(held, 60_000, keepCounters);
+  every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
+
+  return {
+    issuer, address, made,
+    async end(): Promise<void> {
+      draining = true;
+      wire.drain();
+      await new Promise((done) => setTimeout(done, settings.shutdownDelayMs));
+      await wire.close(IN_FLIGHT_MS);
+    },
+  };
+
+  async function detail(): Promise<Detail> {
+    const why = await whyNotReady();
+    return {
+      ready: why === undefined, ...(why !== undefined && { why }), upS: Math.floor((clock.now() - startedAt) / 1_000),
+      connections: wire.connections(), hashesWaiting: house.hashes.waiting(), revokedSessions: services.revoked.size(),
+    };
+  }
+
+  function lockStore(): void {
+    if (database === ':memory:') return;
+    const unlock = lockForServer(`${database}.lock`);
+    if (!unlock) throw new Mistake(`another server has the store ${database}: a store on SQLite belongs to one`);
+    held.defer(unlock);
+  }
+}
+
+/** A reason not to start that is the operator's to mend. */
+class Mistake extends Error {}
+
+function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]): string {
+  const { secret, file, how } = demoSecret(dataDir);
+  made.push({ what: 'master secret', where: file, how });
+  return secret;
+}
+
+async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made: Running['made'][number][]): Promise<Certificate> {
+  if (tlsCertFile !== undefined && tlsKeyFile !== undefined) return { cert: readText(tlsCertFile), key: readText(tlsKeyFile) };
+  const demo = await demoCertificate(dataDir, systemClock());
+  made.push({ what: 'certificate authority', where: demo.caFile, how: demo.made }, { what: 'certificate', where: demo.certFile, how: demo.made });
+  return { cert: readText(demo.certFile), key: readText(demo.keyFile) };
+}
+
+/** What of the demo `serve` would be running with: each is a reason not to start. */
+async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
+  const traces: string[] = [];
+  if (masterSecret !== undefined && isDemoSecret(masterSecret)) traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
+  if (tlsCertFile !== undefined && existsSync(tlsCertFile) && isDevCertificate(readText(tlsCertFile))) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
+  if (dataDir === undefined || database === undefined) return traces;
+  if (existsSync(resolve(dataDir, 'master-secret'))) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
+  const file = databaseFile({ dataDir, database });
+  if (file === ':memory:' || !existsSync(file)) return traces;
+  const store = sqliteStore(file);
+  try {
+    const user = await store.users.findDemo();
+    if (user) traces.push(`the store has the demo's user "${user.username}", whose password everybody knows: "portcullis users set-password ${user.username}" gives it another, "users remove" takes it away`);
+  } catch {
+    // no table of users yet, so none of the demo's
+  } finally {
+    await store.close();
+  }
+  return traces;
+}
+
+async function listenForOperators(listen: NonNullable<Settings['adminListen']>, detail: () => Promise<Detail>, held: AsyncDisposableStack): Promise<void> {
+  const server = adminServer(detail);
+  server.listen(listen.port, listen.host);
+  await once(server, 'listening');
+  held.defer(() => { server.close(); server.closeAllConnections(); });
+}
+
+/** Repeats, one run at a time; a run that fails is logged, and the next one tries again. */
+function every(held: AsyncDisposableStack, ms: number, act: () => void | Promise<void>): void {
+  let running = false;
+  const timer = setInterval(() => {
+    if (running) return;
+    running = true;
+    Promise.try(act).catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping')).finally(() => { running = false; });
+  }, ms).unref();
+  held.defer(() => clearInterval(timer));
+}
+
+/** What the system says of files and ports, as one line; anything else is a fault of ours. */
+function mistakeOf(error: unknown): string | undefined {
+  if (error instanceof Mistake) return error.message;
+  const { code, path, port, address, message } = Object(error) as NodeJS.ErrnoException & { port?: number; address?: string }; // what Node's own errors have
+  switch (code) {
+    case 'EADDRINUSE': return `port ${port} on ${address} is taken by another process: stop that one, or set another PORTCULLIS_PORT (or PORTCULLIS_ADMIN_LISTEN)`;
+    case 'EADDRNOTAVAIL': return `${address} is no address of this machine: set another PORTCULLIS_HOST`;
+    case 'EACCES': case 'EPERM': case 'EROFS': return path ? `${path} may not be read or written by this user` : `port ${port} may not be opened by this user: choose one above 1023`;
+    case 'ENOENT': return `${path} is not there`;
+    case 'ENOTDIR': case 'EISDIR': case 'EEXIST': return `${path} is not what it should be (${code})`;
+    case 'ERR_SQLITE_ERROR': return `the store cannot be opened: ${message}`;
+    default: return code?.startsWith('ERR_OSSL') ? `the certificate or its key cannot be used: ${message}` : undefined;
+  }
+}

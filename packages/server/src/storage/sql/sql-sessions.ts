@@ -1,0 +1,105 @@
+import { type Kysely, type Selectable, sql } from 'kysely';
+import { type Ended, type EndedBecause, endings, type RotateRequest, type Session, type Sessions } from '../../domain/session/session.ts';
+import type { Schema } from './schema.ts';
+
+type Row = Selectable<Schema['sessions']>;
+
+export function sqlSessions(db: Kysely<Schema>): Sessions {
+  /** The living session of a rotation; each of the statements below adds what it depends on. */
+  const touchLiving = ({ id, at, idleMs, accessUntil }: RotateRequest) => db.updateTable('sessions')
+    .where('id', '=', id).where('ended_at', 'is', null).where('expires_at', '>', at)
+    .$if(idleMs !== undefined, (query) => query.where('last_used_at', '>', at - (idleMs ?? 0)))
+    .where((eb) => eb.exists(eb.selectFrom('users').select('users.id').whereRef('users.id', '=', 'sessions.user_id').where('users.disabled_at', 'is', null)))
+    .set({ access_until: sql<number>`case when access_until > ${accessUntil} then access_until else ${accessUntil} end` });
+
+  const endWhere = (because: EndedBecause, at: number) => db.updateTable('sessions')
+    .set({ ended_at: at, ended_because: because, successor_seal: null })
+    .where('ended_at', 'is', null).where('expires_at', '>', at)
+    .returning(['id', 'user_id', 'access_until']);
+
+  return {
+    async add(session, ifCredentialVersion) {
+      const { id, userId, createdAt, authenticatedAt, expiresAt, accessUntil, tokenHash, address, userAgent } = session;
+      const { numAffectedRows } = await sql`
+        insert into sessions (id, user_id, created_at, authenticated_at, expires_at, last_used_at, generation, current_hash, access_until, address, user_agent)
+        select ${id}, ${userId}, ${time(createdAt)}, ${time(authenticatedAt)}, ${time(expiresAt)}, ${time(createdAt)}, 0, ${tokenHash}, ${time(accessUntil)}, ${address}, ${userAgent}
+        where exists (
+          select 1 from users join credentials on credentials.user_id = users.id
+          where users.id = ${userId} and users.disabled_at is null and credentials.kind = 'password' and credentials.version = ${ifCredentialVersion}
+        )`.execute(db);
+      return numAffectedRows === 1n ? 'added' : 'outdated';
+    },
+
+    async rotate(request) {
+      const { id, presentedHash, nextHash, successorSeal, at, graceMs } = request;
+      const rotated = await touchLiving(request).where('current_hash', '=', presentedHash)
+        .set((eb) => ({ previous_hash: eb.ref('current_hash'), current_hash: nextHash, successor_seal: successorSeal, rotated_at: at, last_used_at: at, generation: eb('generation', '+', 1) }))
+        .returningAll().executeTakeFirst();
+      if (rotated) return { outcome: 'rotated', session: toSession(rotated) };
+
+      const repeated = await touchLiving(request).where('previous_hash', '=', presentedHash).where('successor_seal', 'is not', null).where('rotated_at', '>', at - graceMs)
+        .returningAll().executeTakeFirst();
+      if (repeated?.successor_seal) return { outcome: 'repeated', session: toSession(repeated), successorSeal: repeated.successor_seal };
+
+      const session = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
+      if (!session || session.ended_at !== null) return { outcome: 'ended' };
+      if (session.expires_at <= at || (request.idleMs !== undefined && session.last_used_at <= at - request.idleMs)) return { outcome: 'expired' };
+
+      const replayed = await endWhere('replay', at).where('id', '=', id).executeTakeFirst();
+      return replayed ? { outcome: 'replayed', ended: toEnded(replayed) } : { outcome: 'ended' };
+    },
+
+    async end(id, because, at) {
+      const row = await endWhere(because, at).where('id', '=', id).executeTakeFirst();
+      return row && toEnded(row);
+    },
+
+    endAllOf: async (userId, because, at) => (await endWhere(because, at).where('user_id', '=', userId).execute()).map(toEnded),
+
+    async endOldest(userId, keep, at) {
+      const beyond = db.selectFrom('sessions').select('id').where('user_id', '=', userId).where('ended_at', 'is', null).where('expires_at', '>', at)
+        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1_000_000).offset(keep);
+      return (await endWhere('too_many', at).where('id', 'in', beyond).execute()).map(toEnded);
+    },
+
+    async find(id) {
+      const row = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
+      return row && toSession(row);
+    },
+
+    async listLive({ userId, at, limit }) {
+      const rows = await db.selectFrom('sessions').selectAll().where('ended_at', 'is', null).where('expires_at', '>', at)
+        .$if(userId !== undefined, (query) => query.where('user_id', '=', userId ?? ''))
+        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
+      return rows.map(toSession);
+    },
+
+    listRevoked: async (at) =>
+      (await db.selectFrom('sessions').select(['id', 'user_id', 'access_until']).where('ended_at', 'is not', null).where('access_until', '>', at).execute()).map(toEnded),
+
+    async clearSeals(rotatedBefore) {
+      const { numUpdatedRows } = await db.updateTable('sessions').set({ successor_seal: null })
+        .where('successor_seal', 'is not', null).where('rotated_at', '<=', rotatedBefore).executeTakeFirst();
+      return Number(numUpdatedRows);
+    },
+
+    async deleteDead(before, limit) {
+      const dead = db.selectFrom('sessions').select('id').where((eb) => eb.or([eb('ended_at', '<=', before), eb('expires_at', '<=', before)])).limit(limit);
+      const { numDeletedRows } = await db.deleteFrom('sessions').where('id', 'in', dead).executeTakeFirst();
+      return Number(numDeletedRows);
+    },
+  };
+}
+
+/** In a select list PostgreSQL takes a parameter for text unless it is told otherwise. */
+const time = (ms: number) => sql<number>`cast(${ms} as bigint)`;
+
+const toEnded = (row: Pick<Row, 'id' | 'user_id' | 'access_until'>): Ended => ({ id: row.id, userId: row.user_id, accessUntil: row.access_until });
+
+function toSession(row: Row): Session {
+  return {
+    id: row.id, userId: row.user_id, createdAt: row.created_at, authenticatedAt: row.authenticated_at, expiresAt: row.expires_at, lastUsedAt: row.last_used_at,
+    generation: row.generation, accessUntil: row.access_until, endedAt: row.ended_at ?? undefined, endedBecause: endings.find((because) => because === row.ended_because),
+    address: row.address, userAgent: row.user_agent,
+  };
+}
