@@ -28,27 +28,30 @@ export type Running = {
   handled: string[];
 };
 
-/** A wire with no bound but those that the test sets, whose answer says what was asked. It ends with the test. */
+/** A wire with no bound but those that the test sets; nobody answers yet. */
+export const makeTestWire = (options: Partial<WireOptions> = {}): Wire => makeWire({
+  tls: certificate, clock: systemClock(), maxConnections: 1_000, maxConnectionsPerAddress: 1_000, isProxy: () => false,
+  refusal: (code, overTls) => ({
+    status: guardProblems[code].status, reason: guardProblems[code].title,
+    headers: { ...securityHeaders(overTls), 'content-type': 'application/problem+json; charset=utf-8' },
+    body: JSON.stringify(problemBody(code, guardProblems[code], `urn:uuid:${crypto.randomUUID()}`)),
+  }),
+  ...options,
+  times: { handshakeMs: never, headersMs: never, requestMs: never, idleMs: never, answerMs: never, lingerMs: 300, checkMs: 20, ...options.times },
+});
+
+/** A listening wire whose answer repeats what was asked, unless told otherwise. It ends with the test. */
 export async function start(t: TestContext, options: Partial<WireOptions> = {}, handler?: RequestListener): Promise<Running> {
   const handled: string[] = [];
-  const wire = makeWire({
-    tls: certificate, clock: systemClock(), maxConnections: 1_000, maxConnectionsPerAddress: 1_000, isProxy: () => false,
-    refusal: (code, overTls) => ({
-      status: guardProblems[code].status, reason: guardProblems[code].title,
-      headers: { ...securityHeaders(overTls), 'content-type': 'application/problem+json; charset=utf-8' },
-      body: JSON.stringify(problemBody(code, guardProblems[code], `urn:uuid:${crypto.randomUUID()}`)),
-    }),
-    ...options,
-    times: { handshakeMs: never, headersMs: never, requestMs: never, idleMs: never, answerMs: never, lingerMs: 300, checkMs: 20, ...options.times },
-  });
-  wire.serverFactory(handler ?? (async (request, response) => {
+  const wire = makeTestWire(options);
+  wire.serverFactory(handler ?? ((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('error', () => {});
     request.on('data', (text: string) => { body += text; });
     request.on('end', () => {
-      handled.push(`${request.method} ${request.url} ${body}`.trim());
-      response.setHeader('content-type', 'text/plain');
-      response.end(`${request.method} ${request.url} ${body}`.trim());
+      const asked = `${request.method} ${request.url} ${body}`.trim();
+      handled.push(asked);
+      response.end(asked);
     });
   }));
   const { port } = await wire.listen('127.0.0.1', 0);

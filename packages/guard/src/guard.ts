@@ -278,7 +278,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     if (!(request as Guarded)[kFrom]) dress(request, reply); // a path that Fastify could not read passed no hook
     const problem = problemOf(error, problems);
-    const { from } = request;
+    const from = (request as Guarded)[kFrom];
     if (isAuthenticationFailure(problem.code)) void on.counters.take(charges(failureRules, from.block));
     const status = answerProblem(request, reply, problem, problems);
     on.onRefused?.({

@@ -10,7 +10,7 @@ export async function run({ argv, env }: { argv: readonly string[]; env: Record<
     process.exitCode = 2;
     return;
   }
-  console.log(running.made, running.address);
+  console.log(`Listening on https://localhost:${running.address.port}`);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { void running.stop().then(() => process.exit(0)); });
   serverLog.info('ready');
 }

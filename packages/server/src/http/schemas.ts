@@ -16,9 +16,9 @@ export const Tokens = z.object({
   expires_in: z.int().describe('Seconds that the access token lives.'),
 }).meta({ id: 'Tokens' });
 
-export const NoBody = z.union([z.undefined(), z.null(), z.strictObject({})]);
+export const NoBody = z.strictObject({}).nullish();
 
-export const LogoutBody = z.strictObject({ refresh_token: z.string().max(1_024).optional() }).optional().meta({ id: 'Logout' });
+export const LogoutBody = z.strictObject({ refresh_token: z.string().max(1_024).optional() }).nullish().meta({ id: 'Logout' });
 
 export const Message = z.object({ msg: z.string() }).meta({ id: 'Message' });
 
