@@ -4,14 +4,14 @@ import type { RequestListener } from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import type { Socket } from 'node:net';
-import { describe, test, type TestContext } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import tls from 'node:tls';
 import fastify from 'fastify';
 import { type GuardProblemCode, guardProblems } from '@portcullis/guard';
 import { peerAddress, type WireTimes } from '../packages/server/src/http/wire.ts';
 import {
-  ask, certificate, flags, forever, frame, frames, get, makeCertificate, makeTestWire, openRawH2, openSession, openTcp, openTls, post, preface, requestBlock, start, trickle,
+  ask, flags, forever, frame, frames, get, makeCertificate, makeTestWire, openRawH2, openSession, openTcp, openTls, post, preface, requestBlock, start, trickle,
 } from './wire/support.ts';
 
 const bounded = { timeout: 15_000 };

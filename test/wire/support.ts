@@ -59,6 +59,9 @@ export async function start(t: TestContext, options: Partial<WireOptions> = {}, 
   return { wire, port, handled };
 }
 
+/** The source address, which Node hands on to the TCP socket. */
+type From = { localAddress?: string };
+
 const insecure = { host: '127.0.0.1', rejectUnauthorized: false } as const;
 
 /** Plain TCP; what comes is collected in `seen`. */
@@ -68,7 +71,7 @@ export async function openTcp(port: number, localAddress?: string): Promise<Seen
   return seeing(socket);
 }
 
-export async function openTls(port: number, options: tls.ConnectionOptions = {}): Promise<Seen<TLSSocket>> {
+export async function openTls(port: number, options: tls.ConnectionOptions & From = {}): Promise<Seen<TLSSocket>> {
   const socket = tls.connect({ ...insecure, port, ALPNProtocols: ['http/1.1'], ...options });
   const seen = seeing(socket);
   const error = await Promise.race([once(socket, 'secureConnect').then(() => undefined), once(socket, 'close').then(() => seen.error ?? new Error('closed'))]);
@@ -92,7 +95,7 @@ function seeing<S extends net.Socket>(socket: S): Seen<S> {
       return text();
     },
   };
-  socket.on('data', (chunk) => chunks.push(chunk)).on('error', (error) => { seen.error = error; });
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', (error) => { seen.error = error; });
   return seen;
 }
 
@@ -114,7 +117,7 @@ export function* forever(byte: number): Generator<number> {
 }
 
 /** An HTTP/2 session by Node's own client. */
-export async function openSession(t: TestContext, port: number, options: http2.SecureClientSessionOptions = {}): Promise<ClientHttp2Session> {
+export async function openSession(t: TestContext, port: number, options: http2.SecureClientSessionOptions & From = {}): Promise<ClientHttp2Session> {
   const session = http2.connect(`https://127.0.0.1:${port}`, { rejectUnauthorized: false, ...options });
   session.on('error', () => {});
   t.after(() => session.destroy());
