@@ -59,10 +59,8 @@ export async function start(t: TestContext, options: Partial<WireOptions> = {}, 
   return { wire, port, handled };
 }
 
-/** The source address, which Node hands on to the TCP socket. */
+/** The source address. */
 type From = { localAddress?: string };
-
-const insecure = { host: '127.0.0.1', rejectUnauthorized: false } as const;
 
 /** Plain TCP; what comes is collected in `seen`. */
 export async function openTcp(port: number, localAddress?: string): Promise<Seen<net.Socket>> {
@@ -71,12 +69,14 @@ export async function openTcp(port: number, localAddress?: string): Promise<Seen
   return seeing(socket);
 }
 
-export async function openTls(port: number, options: tls.ConnectionOptions & From = {}): Promise<Seen<TLSSocket>> {
-  const socket = tls.connect({ ...insecure, port, ALPNProtocols: ['http/1.1'], ...options });
+export async function openTls(port: number, { localAddress, ...options }: tls.ConnectionOptions & From = {}): Promise<Seen<TLSSocket> & { tcp: net.Socket }> {
+  const { socket: tcp } = await openTcp(port, localAddress);
+  tcp.removeAllListeners('data');
+  const socket = tls.connect({ socket: tcp, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'], ...options });
   const seen = seeing(socket);
-  const error = await Promise.race([once(socket, 'secureConnect').then(() => undefined), once(socket, 'close').then(() => seen.error ?? new Error('closed'))]);
-  if (error) throw error;
-  return seen;
+  const isOpen = await Promise.race([once(socket, 'secureConnect').then(() => true, () => false), seen.closed.then(() => false)]);
+  if (!isOpen) throw seen.error ?? new Error('closed');
+  return Object.assign(seen, { tcp });
 }
 
 export type Seen<S extends net.Socket> = { socket: S; text(): string; closed: Promise<string>; error?: Error; until(part: string | RegExp): Promise<string> };
@@ -154,4 +154,4 @@ export const preface = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\
 /** HPACK of `GET https://localhost/`, or POST. */
 export const requestBlock = (method: 'GET' | 'POST' = 'GET'): Buffer => Buffer.from([method === 'GET' ? 0x82 : 0x83, 0x87, 0x84, 0x01, 9, ...Buffer.from('localhost')]);
 
-export const openRawH2 = (port: number): Promise<Seen<TLSSocket>> => openTls(port, { ALPNProtocols: ['h2'] });
+export const openRawH2 = (port: number): ReturnType<typeof openTls> => openTls(port, { ALPNProtocols: ['h2'] });

@@ -133,16 +133,19 @@ function longestIdle(among: ReadonlySet<Connection>): Connection {
   return chosen;
 }
 
-/** A peer that reads must take this much, or all there is, within each `answerMs`. */
+/** Bytes that a peer must take of its answer in each `answerMs`, where there are so many. */
 const TAKEN_AT_LEAST = 64 * 1024;
 
-/** Tells, check by check, whether a peer for whom something waits still reads. */
-export function slowReader(socket: Socket, answerMs: number): (waiting: boolean, by: number) => boolean {
-  let mark: { at: number; sent: number } | undefined;
-  return (waiting, by) => {
-    if (!waiting) mark = undefined;
-    else if (!mark || socket.bytesWritten - mark.sent >= TAKEN_AT_LEAST) mark = { at: by, sent: socket.bytesWritten };
-    return mark !== undefined && by - mark.at >= answerMs;
+/** How long so many bytes may wait to be taken. */
+export const patience = (bytes: number, answerMs: number): number => Math.max(1, Math.ceil(bytes / TAKEN_AT_LEAST)) * answerMs;
+
+/** Tells, check by check, whether a peer for whom bytes wait has stopped reading. `taken` counts up. */
+export function slowReader(answerMs: number): (by: number, waiting: number, taken: number) => boolean {
+  let mark: { due: number; taken: number } | undefined;
+  return (by, waiting, taken) => {
+    if (waiting === 0) mark = undefined;
+    else if (!mark || taken - mark.taken >= TAKEN_AT_LEAST) mark = { due: by + patience(waiting, answerMs), taken };
+    return mark !== undefined && by >= mark.due;
   };
 }
 

@@ -1,7 +1,7 @@
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Connection, held, type Phase, slowReader } from './connections.ts';
 import type { Shared, WireProblemCode } from '../wire.ts';
+import { type Connection, held, type Phase, slowReader } from './connections.ts';
 import { asText, overTls } from './refusal.ts';
 
 /** The HTTP/1.1 side: Node's server, fed with sockets, with our words for what it would answer itself. */
@@ -17,19 +17,25 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     requestTimeout: Math.max(1, times.requestMs - times.checkMs),
     connectionsCheckingInterval: times.checkMs,
     keepAliveTimeout: 0, // the check ends what is idle; Node would move a timer twice for each request
+    shouldUpgradeCallback({ socket }) {
+      upgrading.add(socket);
+      return false;
+    },
   });
   server.maxHeadersCount = 0; // else Node silently drops headers beyond the 1,000th; the 16 KiB bound them
 
+  /** An upgrade that is passed over makes Node lose what came with it: its answer must be the connection's last. */
+  const upgrading = new WeakSet<Socket>();
+  /** A failure is told once, though Node may find it again. */
+  const failed = new WeakSet<Socket>();
+
   server.on('request', (request, response) => {
-    const connection = request.socket[held];
-    if (!connection) return; // never: only `take` gives the server sockets
-    if (state.draining) sayLast(response, connection.response);
-    connection.response = response;
-    connections.touch(connection);
-    handle(request, response);
+    const connection = next(request, response);
+    if (connection) handle(request, response);
   });
 
   server.on('checkExpectation', (request, response) => {
+    if (!next(request, response)) return;
     const { status, headers, body } = refusal('expectation_failed', overTls(request.socket));
     // Whether the body comes after such a refusal is the client's choice: only an end of the connection is unambiguous.
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' }).end(body);
@@ -41,25 +47,17 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     else leave(connection, socket, 'method_not_allowed');
   });
 
-  const failed = new WeakSet<Connection>();
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const connection = socket[held];
+    if (!connection || failed.has(socket)) return;
+    failed.add(socket);
+    if (error.code === 'HPE_CLOSED_CONNECTION') return ignoreInput(socket); // more, after a request that was to be the last
     const code = problemOf(error);
-    if (!connection || !code || !socket.writable) return void socket.destroy();
-    if (failed.has(connection)) return;
-    failed.add(connection);
-    ignoreInput(socket);
-
     const { response } = connection;
-    if (!response || response.req.complete) {
-      // Nothing handed on is concerned: answers still under way go first, or this one would be taken for one of them.
-      if (isBusy(connection)) response?.once('close', () => leave(connection, socket, code));
-      else leave(connection, socket, code);
-      return;
-    }
-    // The body of the request that came last: it has been answered, is being answered, or is not yet its turn.
-    const isMute = response.headersSent || !response.socket;
-    leave(connection, socket, isMute ? undefined : code);
+    if (!code || !socket.writable) socket.destroy();
+    else if (!response || response.req.complete) refuseNext(connection, socket, code);
+    // It is the body of the last request that failed: that has its answer, or is not yet due for one, or gets this one.
+    else leave(connection, socket, response.headersSent || !response.socket ? undefined : code);
   });
 
   return {
@@ -72,34 +70,54 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     },
   };
 
+  /** Notes a request. `undefined` if it is not to be handled: nothing is, after an answer that ends the connection (RFC 9112 section 9.6). */
+  function next({ socket, httpVersionMajor }: IncomingMessage, response: ServerResponse): Connection | undefined {
+    const connection = socket[held];
+    const before = connection?.response;
+    if (!connection || before?.shouldKeepAlive === false) return undefined;
+    if (httpVersionMajor !== 1) return void refuseNext(connection, socket, 'request_malformed'); // the parser knows 0.9 and 2.0
+    if (state.draining || upgrading.has(socket)) sayLast(response, before);
+    connection.response = response;
+    connections.touch(connection);
+    return connection;
+  }
+
+  /** Refuses what no handler has seen. Answers still under way go first, or this one would be taken for one of them. */
+  function refuseNext(connection: Connection, socket: Socket, code: WireProblemCode): void {
+    ignoreInput(socket);
+    if (isBusy(connection)) connection.response?.once('close', () => leave(connection, socket, code));
+    else leave(connection, socket, code);
+  }
+
   function leave(connection: Connection, socket: Socket, code: WireProblemCode | undefined): void {
     ignoreInput(socket);
     connections.leave(connection);
-    if (code) socket.write(asText(refusal(code, overTls(socket)), clock.now()));
+    if (code && socket.writable) socket.write(asText(refusal(code, overTls(socket)), clock.now()));
     socket.end();
   }
 
   function talking(connection: Connection, socket: Socket): Phase {
-    const fresh = connection.socket.bytesRead;
-    const isSlow = slowReader(connection.socket, times.answerMs);
+    const { socket: tcp } = connection;
+    const fresh = tcp.bytesRead;
+    const isSlow = slowReader(times.answerMs);
     let read = fresh;
     let quietSince = clock.now();
     let worked = false;
     return {
       busy: () => isBusy(connection),
       check(by) {
-        if (isSlow(socket.writableLength > 0, by)) return connections.end(connection);
+        if (isSlow(by, socket.writableLength, socket.bytesWritten - socket.writableLength)) return connections.end(connection);
         const busy = isBusy(connection);
         if (worked && !busy) connections.touch(connection); // idle from the end of its answer on, not from the request
         worked = busy;
-        if (busy || connection.socket.bytesRead !== read) [read, quietSince] = [connection.socket.bytesRead, by];
+        if (busy || tcp.bytesRead !== read) [read, quietSince] = [tcp.bytesRead, by];
         else if (by - quietSince >= times.idleMs) connections.end(connection);
       },
       drain() {
         if (connection.response && isBusy(connection)) sayLast(connection.response, undefined);
       },
       finish() {
-        if (!connection.response && connection.socket.bytesRead === fresh) socket.destroy(); // the others' turn: `closeIdleConnections`
+        if (!connection.response && tcp.bytesRead === fresh) socket.destroy(); // those with a request behind them: `closeIdleConnections`
       },
     };
   }
@@ -108,7 +126,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
 /** A request is in flight until its answer has gone out and its body has come in. */
 const isBusy = ({ response }: Connection): boolean => response !== undefined && !(response.writableFinished && response.req.complete);
 
-/** Only the last of several pipelined answers may say `close`: those after it would be lost. */
+/** Of several pipelined answers only the last may say `close`: those after it would be lost. */
 function sayLast(response: ServerResponse, before: ServerResponse | undefined): void {
   if (before && !before.headersSent) before.removeHeader('connection');
   if (!response.headersSent) response.setHeader('connection', 'close');

@@ -1,12 +1,9 @@
 import { constants, createServer, type Http2Server, type Http2ServerResponse, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
-import { type Connection, held, type Phase, slowReader } from './connections.ts';
+import { type Connection, held, patience, type Phase, slowReader } from './connections.ts';
 import type { Shared, WireProblemCode } from '../wire.ts';
 
 const MAX_HEADERS = 16 * 1024;
-
-/** An answer that is complete may wait this many bytes for each `answerMs`. */
-const TAKEN_AT_LEAST = 64 * 1024;
 
 /** "No last stream yet": the first GOAWAY of a graceful end (RFC 9113 section 6.8). */
 const NO_STREAM_YET = 2 ** 31 - 1;
@@ -50,9 +47,9 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
   }
 
   function talking(connection: Connection, session: ServerHttp2Session): Phase {
-    /** Each open stream, with when it began and since when its answer is complete. */
-    const streams = new Map<ServerHttp2Stream, { began: number; ended?: number }>();
-    const isSlow = slowReader(connection.socket, times.answerMs);
+    /** Each open stream, with when it began and, once its answer is complete, by when that must have been taken. */
+    const streams = new Map<ServerHttp2Stream, { began: number; answerDue?: number }>();
+    const isSlow = slowReader(times.answerMs);
     let quietSince = clock.now();
     /** The first bytes that came while no stream was open: the headers that they begin are due. At first, the handshake's end. */
     let stirredAt: number | undefined = quietSince;
@@ -75,8 +72,12 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     return {
       busy: () => streams.size > 0,
       check(by) {
-        for (const [stream, its] of streams) checkStream(stream, its, by);
-        if (isSlow([...streams.keys()].some((stream) => stream.bufferSize > 0), by)) return connections.end(connection);
+        let waiting = 0;
+        for (const [stream, its] of streams) {
+          checkStream(stream, its, by);
+          waiting += stream.bufferSize;
+        }
+        if (isSlow(by, waiting, connection.socket.bytesWritten)) return connections.end(connection);
         if (streams.size === 0) checkQuiet(by);
       },
       drain,
@@ -102,12 +103,11 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
       if (session.closed || headersAreLate || by - quietSince >= times.idleMs) finish();
     }
 
-    function checkStream(stream: ServerHttp2Stream, its: { began: number; ended?: number }, by: number): void {
+    function checkStream(stream: ServerHttp2Stream, its: { began: number; answerDue?: number }, by: number): void {
       if (by - its.began >= times.requestMs && !stream.state.remoteClose) return refuse(stream);
       if (!stream.writableEnded) return;
-      its.ended ??= by;
-      const patience = Math.max(1, Math.ceil(stream.bufferSize / TAKEN_AT_LEAST)) * times.answerMs;
-      if (by - its.ended >= patience) stream.close(constants.NGHTTP2_CANCEL);
+      its.answerDue ??= by + patience(stream.bufferSize, times.answerMs);
+      if (by >= its.answerDue) stream.close(constants.NGHTTP2_CANCEL);
     }
 
     /** The body did not come in time. What still comes of it reaches nobody, so nothing that was refused is handled after all. */
