@@ -41,8 +41,9 @@ const program = await startProgram(until, {
   settings: { ...wideLimits, PROTECTED_LIMITS: '1000000000 per minute by ip', AUTH_FAILURE_LIMITS: '1000000000 per minute by ip', LOGOUT_LIMITS: '1 per hour by ip' },
 });
 const { access, tampered } = await seeItWork(program);
+const ended = new AbortController();
 const bare = start('bare.ts', [join(program.folder, 'cert.pem'), join(program.folder, 'key.pem')]);
-const [ports] = await once(bare, 'message') as [{ http1: number; http2: number }];
+const [ports] = await once(bare, 'message', { signal: ended.signal }) as [{ http1: number; http2: number }];
 const generator = start('load.ts');
 
 const rows = makeRows();
@@ -77,7 +78,7 @@ function makeRows(): Row[] {
 async function measure({ name, server, order, status }: Row, forMs: number): Promise<Slice> {
   const before = cpuUs(server.pid);
   generator.send({ ...order, port: server.port, ca: program.ca, forMs } satisfies Order);
-  const [done] = await once(generator, 'message') as [Done];
+  const [done] = await once(generator, 'message', { signal: ended.signal }) as [Done];
   assert.deepEqual(done.statuses, [status], name);
   return { ...done, cpuUs: (cpuUs(server.pid) - before) / done.completed };
 }
@@ -114,6 +115,7 @@ async function seeItCount(program: Program, row: Row): Promise<void> {
 
 function start(file: string, args: string[] = []): ChildProcess {
   const child = fork(join(import.meta.dirname, file), args);
+  child.once('exit', () => ended.abort());
   held.defer(async () => { if (child.connected) { child.disconnect(); await once(child, 'exit'); } });
   return child;
 }

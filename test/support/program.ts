@@ -44,17 +44,17 @@ export async function runCommand(args: readonly string[], options: { env?: Recor
 }
 
 /**
- * Starts `portcullis dev` (or `serve`) for real, on a free port, and waits until it answers. `PORTCULLIS_` settings go in
+ * Starts `portcullis dev` (or `serve`, or a program of one's own at `entry`) for real, on a free port, and waits until it answers. `PORTCULLIS_` settings go in
  * `settings` by their bare names. It is stopped at the end of the test, if the test has not done so.
  */
 export async function startProgram(
   t: { after(work: () => Promise<void> | void): void },
-  options: { folder?: string; command?: 'dev' | 'serve'; settings?: Record<string, string>; ca?: string; cwd?: string } = {},
+  options: { folder?: string; entry?: string; command?: 'dev' | 'serve'; settings?: Record<string, string>; ca?: string; cwd?: string } = {},
 ): Promise<Program> {
   const folder = options.folder ?? folderFor(t);
   const settings = { PORT: '0', ADMIN_LISTEN: 'none', DATA_DIR: folder, ...options.settings };
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
-  const child = spawn(process.execPath, [main, options.command ?? 'dev'], { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env }, cwd: options.cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env }, cwd: options.cwd, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk; });
   const ended = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string);
@@ -66,7 +66,7 @@ export async function startProgram(
 
   const port = await new Promise<number>((resolve, reject) => {
     const look = () => {
-      const found = /https:\/\/[^\s/]*:(\d+)/.exec(output);
+      const found = /https?:\/\/[^\s/]*:(\d+)/.exec(output);
       if (found && /listening/i.test(output)) resolve(Number(found[1]));
     };
     for (const stream of [child.stdout, child.stderr]) stream.on('data', look);

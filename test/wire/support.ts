@@ -72,7 +72,7 @@ export async function openTcp(port: number, localAddress?: string): Promise<Seen
 export async function openTls(port: number, { localAddress, ...options }: tls.ConnectionOptions & From = {}): Promise<Seen<TLSSocket> & { tcp: net.Socket }> {
   const { socket: tcp } = await openTcp(port, localAddress);
   tcp.removeAllListeners('data');
-  const socket = tls.connect({ socket: tcp, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'], ...options });
+  const socket = tls.connect({ socket: tcp, host: '127.0.0.1', port, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'], ...options });
   const seen = seeing(socket);
   const isOpen = await Promise.race([once(socket, 'secureConnect').then(() => true, () => false), seen.closed.then(() => false)]);
   if (!isOpen) throw seen.error ?? new Error('closed');
@@ -81,7 +81,15 @@ export async function openTls(port: number, { localAddress, ...options }: tls.Co
 
 export type Seen<S extends net.Socket> = { socket: S; text(): string; closed: Promise<string>; error?: Error; until(part: string | RegExp): Promise<string> };
 
+const clients = new Set<net.Socket>();
+
+export function closeClients(): void {
+  for (const client of clients) client.destroy();
+  clients.clear();
+}
+
 function seeing<S extends net.Socket>(socket: S): Seen<S> {
+  clients.add(socket);
   const chunks: Buffer[] = [];
   const text = () => Buffer.concat(chunks).toString('latin1');
   const seen: Seen<S> = {
@@ -89,7 +97,7 @@ function seeing<S extends net.Socket>(socket: S): Seen<S> {
     closed: new Promise((resolve) => socket.once('close', () => resolve(text()))),
     async until(part) {
       while (!(typeof part === 'string' ? text().includes(part) : part.test(text()))) {
-        if (socket.destroyed) throw new Error(`closed before ${part}: ${text()}`);
+        if (socket.destroyed) throw new Error(`closed before ${part}: ${text().slice(0, 500)}`);
         await Promise.race([once(socket, 'data'), seen.closed]);
       }
       return text();

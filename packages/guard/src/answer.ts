@@ -10,6 +10,7 @@ const fastifyCodes: Readonly<Record<string, GuardProblemCode>> = {
   FST_ERR_CTP_INVALID_JSON_BODY: 'body_malformed',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'media_type_unsupported',
   FST_ERR_MAX_PARAM_LENGTH: 'path_malformed',
+  FST_ERR_NOT_FOUND: 'not_found',
   FST_ERR_VALIDATION: 'body_invalid',
   ECONNRESET: 'request_malformed',
 };
@@ -31,7 +32,8 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
   if (!row) throw new Error(`no row for the problem ${problem.code}`);
   if (row.status === 401 || row.challenge) reply.header('www-authenticate', challenge(row, problem));
   if (problem.extra.retryAfterS !== undefined) reply.header('retry-after', problem.extra.retryAfterS);
-  reply.code(row.status).header('content-type', 'application/problem+json; charset=utf-8')
+  if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection'); // Fastify's, on a body too large; HTTP/2 knows no such header
+  reply.code(row.status).header('cache-control', 'no-store').header('content-type', 'application/problem+json; charset=utf-8')
     .serializer(JSON.stringify).send(problemBody(problem.code, row, `urn:uuid:${request.id}`, problem.extra));
   return row.status;
 }

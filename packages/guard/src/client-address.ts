@@ -17,10 +17,12 @@ export function trustedProxies(list: readonly string[]): (address: string) => bo
   if (list.length === 0) return () => false;
   const blocks = new BlockList();
   for (const entry of list) {
-    const [address = '', bits] = entry.split('/', 2);
+    const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
     const version = isIP(address);
-    if (!version || (bits !== undefined && !/^\d{1,3}$/.test(bits))) throw new Error(`"${entry}" is neither an address nor a CIDR block`);
-    blocks.addSubnet(address, bits === undefined ? (version === 4 ? 32 : 128) : Number(bits), version === 4 ? 'ipv4' : 'ipv6');
+    const most = version === 4 ? 32 : 128;
+    const prefix = bits === undefined ? most : Number(bits);
+    if (!version || prefix > most) throw new Error(`"${entry}" is neither an address nor a CIDR block`);
+    blocks.addSubnet(address, prefix, version === 4 ? 'ipv4' : 'ipv6');
   }
   return (address) => blocks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
@@ -31,7 +33,7 @@ export function trustedProxies(list: readonly string[]): (address: string) => bo
  */
 export function forwardedAddress(peer: string, forwardedFor: string, isProxy: (address: string) => boolean): string {
   let last = peer;
-  for (const hop of forwardedFor.split(',').reverse()) {
+  for (const hop of forwardedFor.split(',').toReversed()) {
     const address = hopAddress(hop.trim());
     if (address === undefined) return last;
     last = address;

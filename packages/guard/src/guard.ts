@@ -1,20 +1,22 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { type Access, showAccess } from './access.ts';
 import type { AccessTokens, Caller } from './access-token.ts';
 import { answerProblem, problemOf } from './answer.ts';
-import { findBearer } from './bearer.ts';
 import { type ClientAddress, clientAddress, forwardedAddress, trustedProxies } from './client-address.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
-import type { Charge, Counters, Standing, Verdict } from './counters.ts';
+import type { Counters } from './counters.ts';
+import { type Gate, type Guarded, kCaller, kCountUsername, kFrom, makeGate } from './gate.ts';
 import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
-import { parseLimits, type Rule, rulesFor } from './limit.ts';
+import { parseLimits, rulesFor } from './limit.ts';
+import { charges, limiter, type Place } from './limiter.ts';
 import { guardProblems, Problem, type ProblemTable } from './problem.ts';
 import { formProblem } from './request-form.ts';
 import type { Revocations } from './revocation.ts';
-import { routeTable, type GuardedRoute } from './route-table.ts';
+import { type GuardedRoute, routeTable } from './route-table.ts';
+import { andThen, settle, type Soon } from './soon.ts';
 
 export type GuardOptions = {
   readonly tokens: AccessTokens;
@@ -57,6 +59,9 @@ export type Refusal = {
   readonly error: unknown;
 };
 
+const kGate: unique symbol = Symbol('gate');
+const kPeer = Symbol('peer');
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may call this route; a route without it stops the start. */
@@ -65,6 +70,8 @@ declare module 'fastify' {
     limits?: readonly string[];
     /** With TLS at a proxy: answer this route over plain HTTP too (a balancer's health check). */
     plain?: 'allowed';
+    /** The guard's own. */
+    [kGate]?: Gate;
   }
   interface FastifyRequest {
     /** Who asks. @throws on a route that anyone may call: it has no caller. */
@@ -84,20 +91,14 @@ declare module 'fastify' {
 }
 
 /**
- * Puts the gates in front of every route of a Fastify app; see `config.access` and `config.limits` of a route.
- * Gates run in `onRequest`, before a byte of the body is parsed, and without a promise where nothing has to wait.
+ * Puts the gates in front of every route of a Fastify app; see `config.access` and `config.limits` of a route. Register it
+ * before any route. Gates run in the first `onRequest` hook, before any other hook and a byte of the body, and answer what
+ * they refuse themselves: no error handler of one's own can let it in.
  */
 export const guard = fastifyPlugin<GuardOptions>(addGuard, { name: '@portcullis/guard', fastify: '5.x' });
 
-const kFrom = Symbol('from');
-const kCaller = Symbol('caller');
-const kPeer = Symbol('peer');
-const kUsernameRules = Symbol('by-username rules');
-
-type Guarded = FastifyRequest & { [kFrom]: ClientAddress; [kCaller]: Caller | undefined; [kUsernameRules]: readonly Rule[] };
-type Gate = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void;
-
 async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
+  if (app.printRoutes() !== NO_ROUTES) throw new Error('register the guard before any route, and await it: what was there before it has no gate');
   const problems: ProblemTable = { ...guardProblems, ...on.problems };
   const clock = on.clock ?? systemClock();
   const isProxy = trustedProxies(on.trustedProxies ?? []);
@@ -106,14 +107,14 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const origins = cors({ origins: on.corsOrigins ?? [], maxAgeMs: on.corsMaxAgeMs ?? 600_000 });
   const fixedHeaders = { secure: securityHeaders(true), plain: securityHeaders(false) };
   const defaultLimits = parseLimits(on.defaultLimits ?? '300 per minute by ip');
-  const failureRules = rulesFor({ method: 'ANY', path: '/auth-failures' }, parseLimits(on.authFailureLimits ?? '60 per minute by ip'));
   const strayRules = rulesFor({ method: 'ANY', path: '/unknown' }, defaultLimits);
+  const limits = limiter({ counters: on.counters, failureRules: rulesFor({ method: 'ANY', path: '/auth-failures' }, parseLimits(on.authFailureLimits ?? '60 per minute by ip')) });
   const routes = routeTable();
 
   app.decorate('guardedRoutes', { getter: () => routes.all() });
   app.decorateRequest(kFrom, null);
   app.decorateRequest(kCaller, undefined);
-  app.decorateRequest(kUsernameRules, undefined);
+  app.decorateRequest(kCountUsername, undefined);
   app.decorateRequest('from', { getter(this: FastifyRequest) { return (this as Guarded)[kFrom]; } });
   app.decorateRequest('callerIfSent', { getter(this: FastifyRequest) { return (this as Guarded)[kCaller]; } });
   app.decorateRequest('caller', {
@@ -124,32 +125,39 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     },
   });
   app.decorateRequest('countUsername', async function countUsername(this: FastifyRequest, name: string) {
-    const rules = (this as Guarded)[kUsernameRules] ?? [];
-    if (rules.length) passed(await on.counters.take(rules.map((rule) => ({ rule, who: name }))));
+    await (this as Guarded)[kCountUsername]?.(name);
   });
 
   app.addHook('onRoute', (route) => {
-    if (kGated in route) return;
-    const gate = compileGate(route);
-    const before = route.onRequest === undefined ? [] : [route.onRequest].flat();
-    Object.assign(route, { [kGated]: true, onRequest: [gate, ...before] });
+    const gate = makeGate(route, { tokens: on.tokens, revocations: on.revocations, limiter: limits, clock, defaultLimits });
+    routes.add(route, showAccess(gate.access), gate.rules);
+    route.config = { ...route.config, [kGate]: gate };
   });
-  app.addHook('onRequest', firstGates);
-  app.setNotFoundHandler(notFound);
+  app.addHook('onRequest', (request, reply, done) => settle(
+    () => andThen(firstGates(request, reply), (goesOn) => goesOn && andThen(gateOf(request).enter(request, reply), () => true)),
+    (goesOn) => { if (goesOn) done(); },
+    (refusal) => refuse(refusal, request, reply),
+  ));
   app.setErrorHandler(refuse);
 
-  /** Gates 1 to 3, for whatever comes in, known path or not. */
-  function firstGates(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
+  /**
+   * Gates 1 to 3, for whatever comes in, known path or not; false when the request is answered by that.
+   * @throws {Problem} what is refused.
+   */
+  function firstGates(request: FastifyRequest, reply: FastifyReply): Soon<boolean> {
     const { secure, allowedOrigin } = dress(request, reply);
     const malformed = formProblem(request.raw);
-    if (malformed) return done(new Problem(malformed));
-    if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed') return done(new Problem('https_required'));
-    if (request.method === 'OPTIONS') return answerOptions(request, reply, allowedOrigin, done);
-    if (!request.is404) return done();
-    whenSettled(on.counters.take(charges(strayRules, request.from.block)), (verdict) => {
-      showStanding(reply, strayRules, verdict);
-      done(verdict.allowed ? undefined : limited(verdict.refusedBy));
-    }, done);
+    if (malformed) throw new Problem(malformed);
+    if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed') throw new Problem('https_required');
+    if (!request.is404 && request.method !== 'OPTIONS') return true;
+    const methods = request.method === 'OPTIONS' && request.url === '*' ? routes.allMethods() : routes.methods(request.url);
+    if (request.method === 'OPTIONS' && methods.length > 0) return answerOptions(request, reply, methods, allowedOrigin);
+    const at = placeOf(request, reply);
+    return andThen(limits.count(charges(strayRules, at.block), at), () => {
+      if (methods.length === 0) throw new Problem('not_found');
+      reply.header('allow', allow(methods));
+      throw new Problem('method_not_allowed');
+    });
   }
 
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */
@@ -174,112 +182,32 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   }
 
   /** A preflight asks before any token exists, so it is answered before any is asked for; it counts against no limit. */
-  function answerOptions(request: FastifyRequest, reply: FastifyReply, allowed: boolean, done: HookHandlerDoneFunction): void {
-    const methods = routes.methods(request.url);
-    if (methods.length === 0) return done();
+  function answerOptions(request: FastifyRequest, reply: FastifyReply, methods: readonly string[], allowed: boolean): false {
     const isPreflight = request.headers.origin !== undefined && request.headers['access-control-request-method'] !== undefined;
     if (isPreflight) {
       reply.header('vary', 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers');
       if (allowed) reply.headers(origins.preflight(methods));
     } else {
-      reply.header('allow', [...methods, 'OPTIONS'].join(', '));
+      reply.header('allow', allow(methods));
     }
     reply.code(204).send();
-  }
-
-  async function notFound(request: FastifyRequest, reply: FastifyReply): Promise<never> {
-    const methods = routes.methods(request.url);
-    if (methods.length === 0) throw new Problem('not_found');
-    reply.header('allow', [...methods, 'OPTIONS'].join(', '));
-    throw new Problem('method_not_allowed');
-  }
-
-  /** Gates 4 to 7 of one route, put together once, when the route is added. */
-  function compileGate(route: RouteOptions): Gate {
-    const where = `${[route.method].flat().join(',')} ${route.url}`;
-    const { access, limits = [] } = route.config ?? {};
-    if (!access) throw new Error(`${where} says no access: add config: { access: signedIn() } or open()`);
-    const own = limits.flatMap((limit) => parseLimits(limit));
-    const rules = rulesFor({ method: [route.method].flat()[0] ?? 'GET', path: route.url },
-      own.some(({ by }) => by === 'ip') ? own : [...own, ...defaultLimits]);
-    const ipRules = rules.filter(({ limit }) => limit.by === 'ip');
-    const callerRules = rules.filter(({ limit }) => limit.by === 'caller');
-    const usernameRules = rules.filter(({ limit }) => limit.by === 'username');
-    if (callerRules.length && access.kind !== 'signed-in') throw new Error(`${where} has a limit by caller, but anyone may call it`);
-    routes.add(route, showAccess(access), rules);
-
-    if (access.kind === 'open') return openGate;
-    if (access.kind === 'refresh-token') return refreshGate;
-    return signedInGate;
-
-    function openGate(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
-      (request as Guarded)[kUsernameRules] = usernameRules;
-      const { block } = (request as Guarded)[kFrom];
-      whenSettled(on.counters.take(charges(ipRules, block)), (verdict) => {
-        showStanding(reply, rules, verdict);
-        done(verdict.allowed ? undefined : limited(verdict.refusedBy));
-      }, done);
-    }
-
-    function refreshGate(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
-      const { block } = (request as Guarded)[kFrom];
-      whenSettled(on.counters.peek(charges(failureRules, block)), (known) => {
-        if (!known.allowed) return done(limited(known.refusedBy));
-        whenSettled(on.counters.take(charges(ipRules, block)), (verdict) => {
-          showStanding(reply, rules, verdict);
-          if (!verdict.allowed) return done(limited(verdict.refusedBy));
-          const found = findBearer(request.headers.authorization, 'refresh');
-          done('problem' in found ? new Problem(found.problem) : undefined);
-        }, done);
-      }, done);
-    }
-
-    function signedInGate(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
-      if (access?.kind === 'signed-in-if-sent' && request.headers.authorization === undefined) return openGate(request, reply, done);
-      const { block } = (request as Guarded)[kFrom];
-
-      const fail = (problem: Error): void => whenSettled(on.counters.take(charges(ipRules, block)), (verdict) => {
-        showStanding(reply, rules, verdict);
-        done(verdict.allowed ? problem : limited(verdict.refusedBy));
-      }, done);
-
-      const pass = (caller: Caller): void => {
-        (request as Guarded)[kCaller] = caller;
-        whenSettled(on.revocations.isRevoked(caller.sessionId), (revoked) => {
-          if (revoked) return fail(new Problem('token_revoked'));
-          const asked = charges(ipRules, block);
-          for (const rule of callerRules) asked.push({ rule, who: caller.userId });
-          whenSettled(on.counters.take(asked), (verdict) => {
-            showStanding(reply, rules, verdict);
-            done(verdict.allowed ? lacking(access, caller) : limited(verdict.refusedBy));
-          }, done);
-        }, fail);
-      };
-
-      const known = charges(ipRules, block);
-      for (const rule of failureRules) known.push({ rule, who: block });
-      whenSettled(on.counters.peek(known), (verdict) => {
-        if (!verdict.allowed) {
-          showStanding(reply, rules, verdict);
-          return done(limited(verdict.refusedBy));
-        }
-        const found = findBearer(request.headers.authorization, 'access');
-        if ('problem' in found) return fail(new Problem(found.problem));
-        try {
-          whenSettled(on.tokens.read(found.token), pass, fail);
-        } catch (error) {
-          fail(error as Error); // only Problems and faults of ours are thrown, and both are Errors
-        }
-      }, done);
-    }
+    return false;
   }
 
   /** The one place where a refusal becomes an answer. Failed authentications pay here, whichever gate or handler refused. */
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    if (!(request as Guarded)[kFrom]) dress(request, reply); // a path that Fastify could not read passed no hook
+    // A path that cannot be read, or a method that Fastify has never heard of, passed no hook; what the gates say of them is more exact than "not found".
+    if (!(request as Guarded)[kFrom]) {
+      const refuseAs = (found: unknown): void => refuse(found instanceof Problem && found.code !== 'not_found' ? found : error, request, reply);
+      return settle(() => firstGates(request, reply), (goesOn) => { if (goesOn) refuse(error, request, reply); }, refuseAs);
+    }
     const problem = problemOf(error, problems);
+    const paid = (): Soon<void> => (isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined);
+    settle(paid, () => answer(error, problem, request, reply), (fault) => answer(fault, problemOf(fault, problems), request, reply));
+  }
+
+  function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
     const from = (request as Guarded)[kFrom];
-    if (isAuthenticationFailure(problem.code)) void on.counters.take(charges(failureRules, from.block));
     const status = answerProblem(request, reply, problem, problems);
     on.onRefused?.({
       code: problem.code, status, reason: problem.reason, from, method: request.method,
@@ -289,15 +217,19 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     });
   }
 
-  function lacking(access: Access | undefined, caller: Caller): Problem | undefined {
-    if (access?.kind !== 'signed-in') return undefined;
-    if (!access.scopes.every((scope) => caller.scopes.includes(scope))) return new Problem('scope_missing');
-    if (access.freshWithinMs === undefined) return undefined;
-    return clock.now() - caller.authenticatedAt < access.freshWithinMs ? undefined : new Problem('authentication_stale', undefined, { maxAgeS: access.freshWithinMs / 1_000 });
+  function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
+    return { block: (request as Guarded)[kFrom].block, rules: strayRules, answer: reply };
   }
 }
 
-const kGated = Symbol('gated');
+/** What Fastify prints where there are none. */
+const NO_ROUTES = '(empty tree)';
+
+function gateOf(request: FastifyRequest): Gate {
+  const gate = request.routeOptions.config[kGate];
+  if (!gate) throw new Error(`${request.routeOptions.url} has no gate`);
+  return gate;
+}
 
 /** Failing to say who one is: every 401 of the guard's own, but for a login that is merely too long ago. */
 const isAuthenticationFailure = (code: string): boolean =>
@@ -309,41 +241,8 @@ function peerOf(request: FastifyRequest): ClientAddress {
   return (socket[kPeer] ??= clientAddress(socket.remoteAddress ?? '0.0.0.0'));
 }
 
+const allow = (methods: readonly string[]): string => [...methods, 'OPTIONS'].join(', ');
+
 const isEncrypted = (request: FastifyRequest): boolean => 'encrypted' in request.raw.socket;
 
 const forwardedFor = (request: FastifyRequest): string => [request.headers['x-forwarded-for'] ?? ''].flat().join(',');
-
-const charges = (rules: readonly Rule[], who: string): Charge[] => rules.map((rule) => ({ rule, who }));
-
-/** Goes on at once where the value is at hand, else when it has come. */
-function whenSettled<T>(value: T | Promise<T>, next: (value: T) => void, failed: (error: Error) => void): void {
-  if (value instanceof Promise) value.then(next, failed);
-  else next(value);
-}
-
-const limited = (by: Standing): Problem => new Problem('rate_limited', by.rule.id, {
-  retryAfterS: Math.max(1, Math.ceil(by.resetMs / 1_000)), violatedPolicies: [by.rule.name],
-});
-
-function passed(verdict: Verdict): void {
-  if (!verdict.allowed) throw limited(verdict.refusedBy);
-}
-
-/** `RateLimit-Policy` names every rule of the route, `RateLimit` the one nearest to its end (draft-ietf-httpapi-ratelimit-headers-11). */
-function showStanding(reply: FastifyReply, rules: readonly Rule[], verdict: Verdict): void {
-  const standing = verdict.allowed ? verdict.tightest : verdict.refusedBy;
-  if (!standing) return;
-  reply.header('ratelimit-policy', policyOf(rules));
-  reply.header('ratelimit', `"${standing.rule.name}";r=${standing.remaining};t=${Math.ceil(standing.resetMs / 1_000)}`);
-}
-
-const policies = new WeakMap<readonly Rule[], string>();
-
-function policyOf(rules: readonly Rule[]): string {
-  let text = policies.get(rules);
-  if (text === undefined) {
-    text = rules.map(({ name, limit }) => `"${name}";q=${limit.max};w=${Math.ceil(limit.windowMs / 1_000)}`).join(', ');
-    policies.set(rules, text);
-  }
-  return text;
-}

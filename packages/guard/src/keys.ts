@@ -14,15 +14,28 @@ export interface VerificationKeys {
 }
 
 /**
- * Keys from a JWK set that is at hand.
- * @throws {Error} when a key lacks `kid` or has an `alg` other than {@link algorithms}.
+ * Keys from a JWK set that is at hand: public ones, and shared secrets of at least 32 bytes.
+ * @throws {Error} naming the key that cannot be used, and why.
  */
 export async function fixedKeys(set: { keys: readonly JWK[] }): Promise<VerificationKeys> {
   const keys = new Map<string, VerificationKey>();
   for (const jwk of set.keys) {
+    const { kid = '' } = jwk;
     const alg = algorithms.find((known) => known === jwk.alg);
-    if (!jwk.kid || !alg) throw new Error(`a key of the set lacks "kid" or has an "alg" other than ${algorithms.join(', ')}`);
-    keys.set(jwk.kid, { kid: jwk.kid, alg, key: await importJWK(jwk, alg) });
+    const wrong = keys.has(kid) ? 'is in the set twice' : faultOf(jwk);
+    if (wrong || !alg) throw new Error(`the key "${kid}" ${wrong ?? `has an "alg" other than ${algorithms.join(', ')}`}`);
+    keys.set(kid, { kid, alg, key: await importJWK(jwk, alg) });
   }
   return { find: (kid) => keys.get(kid) };
+}
+
+/** What would not show before the first token came, or never (sizes: RFC 7518 sections 3.2 and 3.3). */
+function faultOf({ kid, alg, kty, d, k = '', n = '' }: JWK): string | undefined {
+  const bytes = Buffer.from(kty === 'oct' ? k : n, 'base64url').length;
+  if (!kid) return 'has no "kid"';
+  if (d !== undefined) return 'is private: a guard only needs the public one';
+  if ((kty === 'oct') !== (alg === 'HS256')) return `cannot be for "${alg}"`;
+  if (kty === 'oct' && bytes < 32) return 'is shorter than 32 bytes';
+  if (kty === 'RSA' && bytes < 256) return 'is shorter than 2048 bits';
+  return undefined;
 }

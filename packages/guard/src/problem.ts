@@ -83,7 +83,11 @@ export class Problem<Code extends string = GuardProblemCode> extends Error {
   readonly extra: ProblemExtra;
 
   constructor(code: Code, reason?: string, extra: ProblemExtra = {}) {
+    // No stack: a refusal is nobody's fault, and taking one is a good part of what a flood of refusals costs.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(reason === undefined ? code : `${code}: ${reason}`);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'Problem';
     this.code = code;
     this.reason = reason;

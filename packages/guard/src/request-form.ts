@@ -2,23 +2,28 @@ import type { IncomingMessage } from 'node:http';
 import type { GuardProblemCode } from './problem.ts';
 
 /**
- * What Node and Fastify let through and HTTP does not: no or two Hosts, a Host with a path or a user in it (RFC 9112
- * section 3.2), two Authorizations, a body in an encoding that nobody here undoes.
+ * What Node and Fastify let through and HTTP does not: no or two Hosts, a Host with a path or a user in it, or another
+ * than the target names (RFC 9112 section 3.2), two Authorizations or types of the body, a body in a coding that nobody
+ * here undoes.
  */
 export function formProblem(request: IncomingMessage): GuardProblemCode | undefined {
   const { rawHeaders } = request;
   let hosts = 0;
   let authority: string | undefined;
   let authorizations = 0;
+  let types = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? '';
     if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
     else if (name.length === 10 && name === ':authority') authority = rawHeaders[i + 1];
     else if (name.length === 13 && name.toLowerCase() === 'authorization') authorizations += 1;
+    else if (name.length === 12 && name.toLowerCase() === 'content-type') types += 1;
   }
   if (authorizations > 1) return 'header_duplicated';
   if (!isHostGood(request, hosts, authority)) return 'host_invalid';
-  const encoding = request.headers['content-encoding'];
+  if (types > 1) return 'media_type_unsupported';
+  const { 'content-encoding': encoding, 'transfer-encoding': transfer } = request.headers;
+  if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') return 'request_malformed';
   return encoding === undefined || encoding.toLowerCase() === 'identity' ? undefined : 'encoding_unsupported';
 }
 
@@ -26,7 +31,8 @@ function isHostGood(request: IncomingMessage, hosts: number, authority: string |
   const host = authority ?? request.headers.host;
   if (host === undefined) return request.httpVersion === '1.0';
   if (hosts > 1 || (authority !== undefined && hosts === 1 && request.headers.host !== authority)) return false;
-  return isHost(host);
+  const [, named = host] = /^https?:\/\/([^/?#]*)/i.exec(request.url ?? '') ?? [];
+  return isHost(host) && named.toLowerCase() === host.toLowerCase();
 }
 
 /** A name or an address, with an optional port: nothing that could smuggle a user, a path or a second host. */

@@ -5,6 +5,8 @@ import type { Rule } from './limit.ts';
 /** A route as `portcullis routes` shows it. */
 export type GuardedRoute = { readonly method: string; readonly path: string; readonly access: string; readonly limits: readonly string[]; readonly summary: string };
 
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
+
 /** All routes, and which methods a path takes: for 405, for `Allow` and for preflights. */
 export function routeTable() {
   const rows: GuardedRoute[] = [];
@@ -29,7 +31,10 @@ export function routeTable() {
 
     /** The methods that the path of this URL takes; none for an unknown path. */
     methods(url: string): string[] {
-      return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'].filter((method) => router.find(method as 'GET', url) !== null);
+      return METHODS.filter((method) => router.find(method, url) !== null);
     },
+
+    /** Those of all paths together, for `OPTIONS *` (RFC 9110 section 9.3.7). */
+    allMethods: (): string[] => METHODS.filter((method) => rows.some((row) => row.method === method || (method === 'HEAD' && row.method === 'GET'))),
   };
 }

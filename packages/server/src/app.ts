@@ -72,7 +72,10 @@ export const wireRefusal: WireOptions['refusal'] = (code, overTls) => {
   return {
     status: row.status,
     reason: row.title,
-    headers: { ...securityHeaders(overTls), 'x-request-id': id, 'content-type': 'application/problem+json; charset=utf-8' },
+    headers: {
+      ...securityHeaders(overTls), 'x-request-id': id, 'content-type': 'application/problem+json; charset=utf-8',
+      ...(code === 'method_not_allowed' && { allow: '' }), // CONNECT, for which there is no path, so none that takes another method
+    },
     body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
   };
 };

@@ -5,22 +5,27 @@ import { resolve } from 'node:path';
 import { systemClock, trustedProxies } from '@portcullis/guard';
 import { makeApp, wireRefusal } from './app.ts';
 import { DEMO_USER, demoCertificate, demoSecret, isDemoSecret } from './demo.ts';
+import { databaseFile, logFile } from './desk.ts';
+import type { User } from './domain/user/user.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey } from './flows/keep-keys.ts';
-import { databaseFile, openHouse } from './house.ts';
+import { openHouse } from './house.ts';
 import { adminServer, type Detail } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { type Certificate, makeWire } from './http/wire.ts';
 import { isDevCertificate } from './lib/dev-certificate.ts';
 import { readText } from './lib/files.ts';
 import { serverLog } from './lib/server-log.ts';
+import { Mistake, mistakesOf } from './mistake.ts';
 import { readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
 import { sqliteStore } from './storage/sql/sql-store.ts';
 
-export type StartOptions = Sources & {
+/** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
+export type StartOptions = Pick<Sources, 'env'> & Partial<Pick<Sources, 'flags' | 'readFile'>> & {
+  readonly mode: 'dev' | 'serve';
   /** Routes of your own, behind the same gates: `app.get(path, { config: { access: signedIn() } }, handler)`. */
   readonly routes?: (app: Server) => void | Promise<void>;
 };
@@ -32,6 +37,10 @@ export type Running = {
   /** What a demo made for itself, and where; empty for `serve`. */
   readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
   readonly notes: readonly string[];
+  /** Where the store is and where the security log goes; `:memory:` and `stdout` are no files. */
+  readonly files: { readonly store: string; readonly securityLog: string };
+  /** For a process that is about to die of a fault: writes at once what the security log still holds. */
+  lastWords(): void;
   /** Ends what is in flight within ten seconds, then everything else. Asked twice, it is the same end. */
   stop(): Promise<void>;
 };
@@ -43,13 +52,14 @@ const IN_FLIGHT_MS = 10_000;
  * listens, or `mistakes` says in one line each what is in the way, and nothing is left open.
  */
 export async function start(options: StartOptions): Promise<Running | { readonly mistakes: readonly string[]; readonly notes: readonly string[] }> {
-  const reading = readSettings(options);
+  const { mode, env, flags = {}, readFile = readText } = options;
+  const reading = readSettings({ mode, env, flags, readFile });
   if ('mistakes' in reading) {
-    const more = options.mode === 'serve' ? await tracesOfDemo(reading.known) : [];
+    const more = mode === 'serve' ? await tracesOfDemo(reading.known) : [];
     return { mistakes: [...reading.mistakes, ...more], notes: reading.notes };
   }
   const { settings, notes } = reading;
-  const traces = options.mode === 'serve' ? await tracesOfDemo(settings) : [];
+  const traces = mode === 'serve' ? await tracesOfDemo(settings) : [];
   if (traces.length) return { mistakes: traces, notes };
 
   await using held = new AsyncDisposableStack();
@@ -59,9 +69,9 @@ export async function start(options: StartOptions): Promise<Running | { readonly
     let ending: Promise<void> | undefined;
     return { ...running, settings, notes, stop: () => (ending ??= running.end().then(() => everything.disposeAsync())) };
   } catch (error) {
-    const why = mistakeOf(error);
-    if (why === undefined) throw error;
-    return { mistakes: [why], notes };
+    const mistakes = mistakesOf(error);
+    if (!mistakes) throw error;
+    return { mistakes, notes };
   }
 }
 
@@ -75,7 +85,7 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
 
   const database = databaseFile(settings);
   const isNew = !existsSync(database);
-  const house = await openHouse({ settings, issuer, masterSecret: secret, clock, for: 'server', lock: lockStore });
+  const house = await openHouse({ settings, issuer, masterSecret: secret, clock, lock: lockStore });
   held.defer(house.close);
   const { services } = house;
   await ensureSigningKey(services, settings.signingAlg, secret);
@@ -106,6 +116,8 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
 
   return {
     issuer, address, made,
+    files: { store: database, securityLog: logFile(settings) },
+    lastWords: () => house.securityLog.close(),
     async end(): Promise<void> {
       draining = true;
       wire.drain();
@@ -130,9 +142,6 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   }
 }
 
-/** A reason not to start that is the operator's to mend. */
-class Mistake extends Error {}
-
 function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]): string {
   const { secret, file, how } = demoSecret(dataDir);
   made.push({ what: 'master secret', where: file, how });
@@ -150,21 +159,35 @@ async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made:
 async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
   const traces: string[] = [];
   if (masterSecret !== undefined && isDemoSecret(masterSecret)) traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
-  if (tlsCertFile !== undefined && existsSync(tlsCertFile) && isDevCertificate(readText(tlsCertFile))) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
+  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile)) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
   if (dataDir === undefined || database === undefined) return traces;
   if (existsSync(resolve(dataDir, 'master-secret'))) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
   const file = databaseFile({ dataDir, database });
   if (file === ':memory:' || !existsSync(file)) return traces;
-  const store = sqliteStore(file);
-  try {
-    const user = await store.users.findDemo();
-    if (user) traces.push(`the store has the demo's user "${user.username}", whose password everybody knows: "portcullis users set-password ${user.username}" gives it another, "users remove" takes it away`);
-  } catch {
-    // no table of users yet, so none of the demo's
-  } finally {
-    await store.close();
-  }
+  const user = await findDemoUser(file);
+  if (user) traces.push(`the store has the demo's user "${user.username}", whose password everybody knows: "portcullis users set-password ${user.username}" gives it another, "users remove" takes it away`);
   return traces;
+}
+
+// What cannot be read has no trace of the demo; why it cannot is said when it is opened in earnest.
+
+function isDemoCertificate(file: string): boolean {
+  try {
+    return isDevCertificate(readText(file));
+  } catch {
+    return false;
+  }
+}
+
+async function findDemoUser(file: string): Promise<User | undefined> {
+  await using held = new AsyncDisposableStack();
+  try {
+    const store = sqliteStore(file);
+    held.defer(store.close);
+    return await store.users.findDemo();
+  } catch {
+    return undefined;
+  }
 }
 
 async function listenForOperators(listen: NonNullable<Settings['adminListen']>, detail: () => Promise<Detail>, held: AsyncDisposableStack): Promise<void> {
@@ -183,19 +206,4 @@ function every(held: AsyncDisposableStack, ms: number, act: () => void | Promise
     Promise.try(act).catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping')).finally(() => { running = false; });
   }, ms).unref();
   held.defer(() => clearInterval(timer));
-}
-
-/** What the system says of files and ports, as one line; anything else is a fault of ours. */
-function mistakeOf(error: unknown): string | undefined {
-  if (error instanceof Mistake) return error.message;
-  const { code, path, port, address, message } = Object(error) as NodeJS.ErrnoException & { port?: number; address?: string }; // what Node's own errors have
-  switch (code) {
-    case 'EADDRINUSE': return `port ${port} on ${address} is taken by another process: stop that one, or set another PORTCULLIS_PORT (or PORTCULLIS_ADMIN_LISTEN)`;
-    case 'EADDRNOTAVAIL': return `${address} is no address of this machine: set another PORTCULLIS_HOST`;
-    case 'EACCES': case 'EPERM': case 'EROFS': return path ? `${path} may not be read or written by this user` : `port ${port} may not be opened by this user: choose one above 1023`;
-    case 'ENOENT': return `${path} is not there`;
-    case 'ENOTDIR': case 'EISDIR': case 'EEXIST': return `${path} is not what it should be (${code})`;
-    case 'ERR_SQLITE_ERROR': return `the store cannot be opened: ${message}`;
-    default: return code?.startsWith('ERR_OSSL') ? `the certificate or its key cannot be used: ${message}` : undefined;
-  }
 }

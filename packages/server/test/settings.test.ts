@@ -9,7 +9,7 @@ import { demands, flagOf, keyOf, type Row, table, variableOf } from '../src/sett
 const SECRET = 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi';
 const rows: readonly Row[] = table;
 
-type Given = { mode?: 'dev' | 'serve'; env?: Sources['env']; flags?: Sources['flags']; files?: Record<string, string> };
+type Given = { mode?: Sources['mode']; env?: Sources['env']; flags?: Sources['flags']; files?: Record<string, string> };
 
 function read({ mode = 'dev', env = {}, flags = {}, files = {} }: Given): Reading {
   const readFile = (path: string) => {
@@ -83,6 +83,12 @@ test('serve takes a declared TLS proxy in place of a certificate, and not both',
   settingsOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.0/8' } });
   assert.match(mistakeOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true' } }), /^PORTCULLIS_TLS_AT_PROXY \(environment, "true"\): .*PORTCULLIS_TRUSTED_PROXIES/);
   assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.1' } }), /^PORTCULLIS_TLS_AT_PROXY .*either at the proxy or here/);
+});
+
+test('an operator needs no more than what finds the store, and what is set must be right all the same', () => {
+  const { settings, origins } = settingsOf({ mode: 'admin', env: { PORTCULLIS_DATA_DIR: '/var/lib/portcullis' } });
+  assert.deepEqual([settings.dataDir, settings.host, settings.issuer, origins['host']], ['/var/lib/portcullis', '0.0.0.0', undefined, 'default']);
+  assert.match(mistakeOf({ mode: 'admin', env: { PORTCULLIS_PORT: 'http' } }), /^PORTCULLIS_PORT/);
 });
 
 test('a setting that is itself wrong is not also called missing', () => {
@@ -230,7 +236,8 @@ test('every kind takes what is right and refuses what is not', () => {
 test('empty is a list of nothing, and a mistake for everything else', () => {
   for (const row of rows) {
     const given = env(row.env, '');
-    if (row.kind.separator) settingsOf(given);
+    if (['defaultLimits', 'authFailureLimits'].includes(row.name)) assert.match(mistakeOf(given), /name at least one/);
+    else if (row.kind.separator) settingsOf(given);
     else assert.match(mistakeOf(given), /it is empty: leave it out, or write /);
   }
 });

@@ -18,14 +18,14 @@ export async function ensureSigningKey(on: On, alg: Algorithm, masterSecret: str
 
 /** The next key; it is published at once and signs ten minutes later, or `at: 'once'`. */
 export async function rotateKey(on: On, alg: Algorithm, masterSecret: string, how: { by: 'server' | 'operator'; at?: 'once' }): Promise<StoredKey> {
-  const key = await makeKey(alg, masterSecret, times(on, how.at));
+  const key = await makeKey(alg, masterSecret, await times(on, how.at));
   await addKey(on, key, how.by);
   return key;
 }
 
 /** A key that an operator brings. @throws {Problem} `key_unusable`, `key_present` */
 export async function importKey(on: On, text: string, masterSecret: string, how: { at?: 'once' | undefined } = {}): Promise<StoredKey> {
-  const key = await importedKey(text, masterSecret, times(on, how.at));
+  const key = await importedKey(text, masterSecret, await times(on, how.at));
   await addKey(on, key, 'operator');
   return key;
 }
@@ -36,9 +36,11 @@ export async function removeGoneKeys(on: On): Promise<void> {
   for (const key of all) if (keyState(key, all, on.clock.now()) === 'gone') await on.keys.remove(key.kid);
 }
 
-function times(on: Pick<On, 'clock'>, at: 'once' | undefined): { createdAt: number; activeFrom: number } {
+async function times(on: Pick<On, 'clock' | 'keys'>, at: 'once' | undefined): Promise<{ createdAt: number; activeFrom: number }> {
   const createdAt = on.clock.now();
-  return { createdAt, activeFrom: at === 'once' ? createdAt : createdAt + PUBLISHED_BEFORE_USE_MS };
+  // The first key of a store waits for nothing: until it signs, nothing does.
+  const signsAtOnce = at === 'once' || (await on.keys.list()).length === 0;
+  return { createdAt, activeFrom: signsAtOnce ? createdAt : createdAt + PUBLISHED_BEFORE_USE_MS };
 }
 
 async function addKey(on: On, key: StoredKey, by: 'server' | 'operator', only?: 'if-none'): Promise<void> {

@@ -27,7 +27,7 @@ export async function login(
   const session = newSession();
   const ended = await on.together(async ({ sessions, audit }) => {
     if (await sessions.add(session, credential.version) === 'outdated') return undefined;
-    const oldest = await sessions.endOldest(user.id, on.lifetimes.sessionsPerUser, at);
+    const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
     await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
     for (const { id } of oldest) await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
     return oldest;

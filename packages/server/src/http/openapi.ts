@@ -1,33 +1,77 @@
 import swagger from '@fastify/swagger';
-import { open, type ProblemRow } from '@portcullis/guard';
-import type { FastifyInstance } from 'fastify';
+import { type Access, open } from '@portcullis/guard';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { problems } from '../domain/problem.ts';
+import { version } from '../lib/version.ts';
+import { ProblemBody } from './schemas.ts';
 import type { Server } from './server.ts';
 
-/** OpenAPI 3.1 of every route, made from the routes themselves. */
+/** OpenAPI 3.1 of every route, made from the routes themselves: their schemas, and who may call them. */
 export async function addOpenApi(app: Server, issuer: string): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Portcullis', version: '0.1.0', description: 'Logins, sessions and revocation over HTTPS. Every error is a problem (RFC 9457) with a stable `code`.' },
+      info: { title: 'Portcullis', version, description: 'Logins, sessions and revocation over HTTPS. Every error is a problem (RFC 9457) with a stable `code`.' },
       servers: [{ url: issuer }],
-      components: { securitySchemes: {
-        access: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token (RFC 9068).' },
-        refresh: { type: 'http', scheme: 'bearer', description: 'A refresh token, prt_….' },
-      } },
+      components: {
+        securitySchemes: {
+          access: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token (RFC 9068).' },
+          refresh: { type: 'http', scheme: 'bearer', description: 'A refresh token, `prt_…`.' },
+        },
+      },
     },
-    transform: jsonSchemaTransform,
-    transformObject: jsonSchemaTransformObject,
+    transform({ schema, url, route, ...rest }) {
+      const security = securityOf[route.config?.access?.kind ?? 'open'];
+      const response = { ...schema?.response ?? {}, default: ProblemBody }; // a route of one's own may have no schema, whatever the type says
+      return jsonSchemaTransform({ schema: { ...schema, response, ...(security && { security }) }, url, route, ...rest });
+    },
+    transformObject: (document) => tidied(jsonSchemaTransformObject(document)),
   });
 
-  // Swagger's own types name the default instance; ours differs in its type provider alone.
-  const documented = app as unknown as FastifyInstance;
+  let text: string | undefined;
   app.get('/openapi.json', {
     config: { access: open() },
-    schema: { summary: 'This API as OpenAPI 3.1', response: { 200: z.record(z.string(), z.unknown()) } },
-  }, (_, reply) => { reply.serializer(JSON.stringify).send({ ...documented.swagger() }); });
+    schema: { summary: 'This API as OpenAPI 3.1', response: { 200: z.record(z.string(), z.unknown()).describe('An OpenAPI 3.1 document') } },
+  }, (_, reply) => {
+    text ??= JSON.stringify(app.swagger());
+    // It was made here, from our own schemas: another look at it would change nothing.
+    reply.header('content-type', 'application/json; charset=utf-8').serializer((made: unknown) => String(made)).send(text as never);
+  });
 }
 
-export const problemRows: Readonly<Record<string, ProblemRow>> = problems;
+/** An alternative that is empty is "or nobody in particular". */
+const securityOf: Readonly<Record<Access['kind'], Record<string, never[]>[] | undefined>> = {
+  'open': undefined, 'signed-in': [{ access: [] }], 'signed-in-if-sent': [{ access: [] }, {}], 'refresh-token': [{ refresh: [] }],
+};
+
+/** Of an OpenAPI document, what is looked at here. */
+type Schema = { readonly $ref?: string; readonly anyOf?: readonly { readonly type?: string }[] };
+type Content = { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> };
+type Operation = { readonly requestBody?: Content & { required?: boolean }; readonly responses?: Readonly<Record<string, Content>> };
+type Document = { readonly components?: { readonly schemas?: Record<string, Schema> }; readonly paths?: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
+
+/**
+ * What the generator leaves behind: each schema twice (as input and as output), bodies that may be left out as required
+ * ones, problems as plain JSON.
+ */
+function tidied<T>(document: T): T {
+  const json = JSON.parse(JSON.stringify(document).replaceAll(/(#\/components\/schemas\/\w+)Input"/g, '$1"')) as Document; // just written as JSON
+  const { schemas = {} } = json.components ?? {};
+  for (const name of Object.keys(schemas)) {
+    const both = name.endsWith('Input') ? name.slice(0, -'Input'.length) : undefined;
+    if (both === undefined || !schemas[both]) continue;
+    schemas[both] = schemas[name] ?? schemas[both];
+    delete schemas[name];
+  }
+  for (const { requestBody, responses } of Object.values(json.paths ?? {}).flatMap((path) => Object.values(path))) {
+    const alternatives = (schemas[refOf(requestBody)] ?? bodyOf(requestBody))?.anyOf;
+    if (requestBody && alternatives?.some(({ type }) => type === 'null')) requestBody.required = false;
+    Object.assign(responses?.['200'] ?? {}, { description: 'Done' });
+    const problem = responses?.default;
+    if (problem?.content) Object.assign(problem, { description: 'A problem, by its code', content: { 'application/problem+json': problem.content['application/json'] } });
+  }
+  return json as T; // the same document, tidier
+}
+
+const bodyOf = (body: Content | undefined): Schema | undefined => body?.content?.['application/json']?.schema;
+const refOf = (body: Content | undefined): string => bodyOf(body)?.$ref?.split('/').at(-1) ?? '';

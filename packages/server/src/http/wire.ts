@@ -103,7 +103,6 @@ export function makeWire(options: WireOptions): Wire {
   });
 
   const front = createServer({ noDelay: true }, accept);
-  let accepted = 0;
   let checks: NodeJS.Timeout | undefined;
   let closing = false;
 
@@ -130,7 +129,9 @@ export function makeWire(options: WireOptions): Wire {
 
     async close(graceMs) {
       drain();
-      await takeQueued();
+      // What the kernel has accepted and we have not would be reset with the listener: a whole turn of the loop takes it.
+      await setImmediate();
+      await setImmediate();
       front.close();
       const lingerMs = Math.min(times.lingerMs, graceMs);
       await connections.empty(lingerMs); // what is idle may have a request on its way
@@ -150,7 +151,6 @@ export function makeWire(options: WireOptions): Wire {
     const { remoteAddress } = socket;
     if (remoteAddress === undefined) return void socket.destroy(); // gone already
     const connection = connections.add(socket, normaliseAddress(remoteAddress));
-    accepted++;
     if (!secure) return one.take(connection, socket);
     socket.once('readable', () => {
       const start: Buffer | null = socket.read();
@@ -186,15 +186,6 @@ export function makeWire(options: WireOptions): Wire {
   function finish(): void {
     for (const { phase } of connections.all) phase.finish();
     one.server.closeIdleConnections();
-  }
-
-  /** Connections that the kernel has accepted and we have not: closing the listener would reset them, requests and all. */
-  async function takeQueued(): Promise<void> {
-    for (let quiet = 0, turns = 0; quiet < 2 && turns < 100; turns++) {
-      const before = accepted;
-      await setImmediate();
-      quiet = accepted === before ? quiet + 1 : 0;
-    }
   }
 }
 

@@ -23,12 +23,12 @@ const MAX_PAIRS = 10_000;
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 
 /**
- * @param on.file a path, or `stdout`.
+ * @param on.file a path, `stdout` or `stderr`.
  * @param on.sync write each line before going on: for a process that is about to end.
  * @throws {Error} when the file cannot be opened.
  */
 export function securityLog(on: { file: string; clock: Clock; sync?: boolean }): SecurityLog {
-  const destination = pino.destination({ dest: on.file === 'stdout' ? 1 : openSync(on.file, 'a', 0o600), sync: on.sync ?? false, maxLength: MAX_BUFFERED_BYTES });
+  const destination = pino.destination({ dest: standard[on.file] ?? openSync(on.file, 'a', 0o600), sync: on.sync ?? false, maxLength: MAX_BUFFERED_BYTES });
   const log = pino({ base: null, timestamp: () => `,"time":"${new Date(on.clock.now()).toISOString()}"`, formatters: { level: (level) => ({ level }) } }, destination);
   destination.on('error', () => {}); // a log that cannot be written must not end what it watches
 
@@ -54,27 +54,34 @@ export function securityLog(on: { file: string; clock: Clock; sync?: boolean }):
 
     acted: (act) => log.info(act),
 
-    flush() {
-      const now = on.clock.now();
-      for (const [pair, { code, block, count, since }] of sums) {
-        if (now - since < MINUTE_MS) continue;
-        sums.delete(pair);
-        if (count > 0) log.warn({ act: 'refused', code, from: block, count, since: new Date(since).toISOString() });
-      }
-      if (beyond.count > 0 && now - beyond.since >= MINUTE_MS) {
-        log.warn({ act: 'refused', code: 'many', from: 'many', count: beyond.count, since: new Date(beyond.since).toISOString() });
-        beyond.count = 0;
-      }
-    },
+    flush: () => write(MINUTE_MS),
 
     close() {
-      for (const sum of sums.values()) sum.since = 0;
-      if (beyond.count > 0) beyond.since = 0;
-      this.flush();
+      write(0);
       destination.flushSync();
     },
   };
+
+  /** Writes the sums that are so old. After a quiet minute the next refusal is a first one again. */
+  function write(ageMs: number): void {
+    const now = on.clock.now();
+    for (const [pair, sum] of sums) {
+      const { code, block, count, since } = sum;
+      if (now - since < ageMs) continue;
+      if (count === 0) {
+        sums.delete(pair);
+        continue;
+      }
+      log.warn({ act: 'refused', code, from: block, count, since: new Date(since).toISOString() });
+      Object.assign(sum, { count: 0, since: now });
+    }
+    if (beyond.count === 0 || now - beyond.since < ageMs) return;
+    log.warn({ act: 'refused', code: 'many', from: 'many', count: beyond.count, since: new Date(beyond.since).toISOString() });
+    beyond.count = 0;
+  }
 }
+
+const standard: Readonly<Record<string, number>> = { stdout: 1, stderr: 2 };
 
 function line({ code, status, reason, from, method, route, requestId, userId, sessionId, logged }: Refusal): Record<string, unknown> {
   return { code, status, reason, address: from.address, method, route, requestId, userId, sessionId, ...logged };

@@ -1,3 +1,4 @@
+import { nearest } from '../lib/nearest.ts';
 import type { Kind } from './kinds.ts';
 import { type Demand, demands, flagOf, keyOf, type Mode, type Row, type SettingName, type Settings, table, variableOf } from './table.ts';
 
@@ -201,29 +202,12 @@ function show(row: Row, settings: Readonly<Record<string, unknown>>): string | u
 
 /** "There is no such setting", with the nearest of the names that there are. */
 function unknown(name: string, names: readonly string[]): string {
-  const [nearest] = names
-    .map((known) => ({ known, distance: editDistance(bare(name), bare(known)) }))
-    .filter(({ known, distance }) => distance <= Math.max(2, bare(known).length / 3))
-    .sort((a, b) => a.distance - b.distance);
-  return `there is no such setting${nearest ? `: did you mean ${nearest.known}?` : ''}`;
+  const meant = nearest(name, names, bare);
+  return `there is no such setting${meant === undefined ? '' : `: did you mean ${meant}?`}`;
 }
 
 /** A name without what differs between variable, key and flag. */
-const bare = (name: string): string => name.replace(/^PORTCULLIS_/i, '').replace(/[^a-z\d]/gi, '').toLowerCase().slice(0, 60);
-
-/** Levenshtein: how many letters to put in, take out or change. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= from.length; i++) {
-    const above = row;
-    row = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const changed = (above[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
-      row.push(Math.min(changed, (above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
-    }
-  }
-  return row[to.length] ?? 0;
-}
+const bare = (name: string): string => name.replace(/^PORTCULLIS_/i, '').replace(/[^a-z\d]/gi, '').toLowerCase();
 
 function attempt<T>(act: () => T): { readonly value: T } | { readonly error: unknown } {
   try {

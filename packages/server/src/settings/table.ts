@@ -1,7 +1,7 @@
 import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, path, port, proxies, secret, whole, word, yesNo } from './kinds.ts';
 
-/** `dev` runs the demo on loopback; `serve` is for the world. */
-export type Mode = 'dev' | 'serve';
+/** `dev` runs the demo on loopback; `serve` is for the world; `admin` looks after a store, and needs no more than to find it. */
+export type Mode = 'dev' | 'serve' | 'admin';
 
 export type Row = {
   readonly name: string;

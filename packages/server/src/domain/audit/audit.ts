@@ -28,7 +28,7 @@ export interface Audit {
   /** Adds the entry, or, where one with its id is there already, raises that one's count and time. */
   tally(entry: AuditEntry): Promise<void>;
   /** Newest first. */
-  list(page: { limit: number; action?: AuditAction; username?: string; afterId?: string }): Promise<AuditEntry[]>;
+  list(page: { limit: number; action?: AuditAction; username?: string }): Promise<AuditEntry[]>;
   deleteBefore(at: number, limit: number): Promise<number>;
 }
 

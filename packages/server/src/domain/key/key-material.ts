@@ -1,4 +1,4 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import type { Algorithm } from '@portcullis/guard';
 import { base64url, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
 import { deriveKey, seal, unseal } from '../../lib/seal.ts';
@@ -17,8 +17,11 @@ export async function makeKey(alg: Algorithm, masterSecret: string, times: { cre
  * @throws {Problem} `key_unusable`
  */
 export async function importedKey(text: string, masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
-  const jwk = readJwk(text);
-  return storedKey(jwk, algorithmOf(jwk), 'imported', masterSecret, times);
+  const given = readJwk(text);
+  const jwk = keyAlone(given);
+  const alg = algorithmOf(jwk);
+  if ((given.alg ?? alg) !== alg || (given.use ?? 'sig') !== 'sig') throw new Problem('key_unusable', 'for something else');
+  return storedKey(jwk, alg, 'imported', masterSecret, times);
 }
 
 /** The private JWK; `undefined` under another master secret than it was sealed with. */
@@ -29,16 +32,35 @@ export function openPrivateJwk(key: StoredKey, masterSecret: string): JWK | unde
 
 async function storedKey(jwk: JWK, alg: Algorithm, origin: StoredKey['origin'], masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
   const kid = jwk.kty === 'oct' ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(jwk.k ?? '', 'kid')) })).slice(0, 22)}` : await calculateJwkThumbprint(jwk);
-  const { kty, crv, x, y, n, e } = jwk;
-  const publicJwk = kty === 'oct' ? undefined : JSON.stringify({ kty, crv, x, y, n, e, kid, alg, use: 'sig' });
+  const publicJwk = jwk.kty === 'oct' ? undefined : JSON.stringify({ ...publicHalf(jwk), kid, alg, use: 'sig' });
   return { kid, alg, origin, ...times, publicJwk, sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid) };
 }
 
+const publicHalf = ({ kty, crv, x, y, n, e }: JWK): JWK => ({ kty, crv, x, y, n, e });
+
 function readJwk(text: string): JWK {
+  return usable(() => {
+    const jwk: unknown = text.includes('-----BEGIN') ? createPrivateKey(text).export({ format: 'jwk' }) : JSON.parse(text);
+    return { ...Object(jwk) };
+  });
+}
+
+/** Without what another program wrote beside it; and proven: what the private half signs, the public half verifies. */
+function keyAlone(jwk: JWK): JWK {
+  return usable(() => {
+    if (jwk.kty === 'oct') return { kty: 'oct', k: base64url.encode(base64url.decode(jwk.k ?? '')) };
+    const privateKey = createPrivateKey({ key: { ...jwk }, format: 'jwk' });
+    const publicKey = createPublicKey({ key: { ...publicHalf(jwk) }, format: 'jwk' });
+    const hash = jwk.kty === 'OKP' ? null : 'sha256';
+    const probe = Buffer.from('probe');
+    if (!verify(hash, probe, publicKey, sign(hash, probe, privateKey))) throw new Error('two halves of different keys');
+    return privateKey.export({ format: 'jwk' });
+  });
+}
+
+function usable(read: () => JWK): JWK {
   try {
-    const jwk: JWK = text.includes('-----BEGIN') ? createPrivateKey(text).export({ format: 'jwk' }) as JWK : JSON.parse(text); // Node's type for a JWK is wider than jose's
-    if (jwk.kty !== 'oct') createPrivateKey({ key: { ...jwk }, format: 'jwk' });
-    return jwk;
+    return read();
   } catch {
     throw new Problem('key_unusable', 'not a private key');
   }

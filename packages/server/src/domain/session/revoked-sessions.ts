@@ -17,13 +17,17 @@ export interface RevokedSessions extends Revocations {
 }
 
 /**
+ * While memory may be behind the store, whoever asks waits until it has been read; where it cannot be read he is refused,
+ * and the next turn of the event loop tries again.
  * @param on.changedElsewhere whether another process has written to the store since it was last asked. It is asked at
  *   most once a turn of the event loop.
+ * @param on.onChanged what else must be read anew then; until it has been, nobody is believed either.
  */
-export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; clock: Clock; changedElsewhere: () => boolean; onChanged?: () => void }): RevokedSessions {
+export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; clock: Clock; changedElsewhere: () => boolean; onChanged?: () => Promise<void> }): RevokedSessions {
   const untilOf = new Map<string, number>();
   let askedThisTurn = false;
   let loading: Promise<void> | undefined;
+  let hasFailed = false;
 
   const add = (ended: readonly Ended[]): void => {
     for (const { id, accessUntil } of ended) untilOf.set(id, accessUntil);
@@ -32,17 +36,23 @@ export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; c
   const load = async (): Promise<void> => add(await on.sessions.listRevoked(on.clock.now()));
 
   function look(): void {
+    const changed = on.changedElsewhere(); // where it throws, whoever asks next must ask again
     askedThisTurn = true;
     setImmediate(() => { askedThisTurn = false; });
-    if (!on.changedElsewhere()) return;
-    on.onChanged?.();
-    const current = load().finally(() => { if (loading === current) loading = undefined; });
+    if (!changed && !hasFailed) return;
+    hasFailed = false;
+    const current = Promise.all([load(), on.onChanged?.()]).then(() => {});
     loading = current;
+    current.then(() => { if (loading === current) loading = undefined; }, () => { if (loading === current) hasFailed = true; });
   }
 
   return {
     isRevoked(sessionId) {
-      if (!askedThisTurn) look();
+      try {
+        if (!askedThisTurn) look();
+      } catch (error) {
+        return Promise.reject(error);
+      }
       return loading ? loading.then(() => untilOf.has(sessionId)) : untilOf.has(sessionId);
     },
     add,

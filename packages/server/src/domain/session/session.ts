@@ -32,7 +32,7 @@ export type RotateRequest = {
   /** Hash of the refresh token that was presented. */
   readonly presentedHash: string;
   readonly nextHash: string;
-  /** The successor, sealed so that only who presents this same token again can open it. */
+  /** The successor, sealed so that only who presents this same token again can open it. Not kept where there is no grace. */
   readonly successorSeal: string;
   readonly at: number;
   readonly graceMs: number;
@@ -50,7 +50,7 @@ export type Rotation =
   | { readonly outcome: 'replayed'; readonly ended: Ended }
   /** R5: past its absolute or its idle end. */
   | { readonly outcome: 'expired' }
-  /** R4: ended before, or unknown. */
+  /** R4: ended before, unknown, or of a user who is disabled or gone. */
   | { readonly outcome: 'ended' };
 
 export interface Sessions {
@@ -63,8 +63,8 @@ export interface Sessions {
   /** Ends a living session; `undefined` when there was none to end. */
   end(id: string, because: EndedBecause, at: number): Promise<Ended | undefined>;
   endAllOf(userId: string, because: EndedBecause, at: number): Promise<Ended[]>;
-  /** Ends the oldest ones of a user beyond `keep`. */
-  endOldest(userId: string, keep: number, at: number): Promise<Ended[]>;
+  /** Ends the oldest ones of the user, so that beside this one, which has just been added, there are fewer than `max`. */
+  endOldest(session: Pick<Session, 'id' | 'userId'>, max: number, at: number): Promise<Ended[]>;
   find(id: string): Promise<Session | undefined>;
   /** Living ones, newest first. */
   listLive(page: { userId?: string; at: number; limit: number }): Promise<Session[]>;

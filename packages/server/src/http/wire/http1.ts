@@ -30,15 +30,14 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
   const failed = new WeakSet<Socket>();
 
   server.on('request', (request, response) => {
-    const connection = next(request, response);
-    if (connection) handle(request, response);
+    if (next(request, response)) handle(request, response);
   });
 
   server.on('checkExpectation', (request, response) => {
     if (!next(request, response)) return;
     const { status, headers, body } = refusal('expectation_failed', overTls(request.socket));
-    // Whether the body comes after such a refusal is the client's choice: only an end of the connection is unambiguous.
-    response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' }).end(body);
+    response.shouldKeepAlive = false; // whether the body comes after such a refusal is the client's choice
+    response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
   });
 
   server.on('connect', ({ socket }) => {
@@ -51,7 +50,6 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     const connection = socket[held];
     if (!connection || failed.has(socket)) return;
     failed.add(socket);
-    if (error.code === 'HPE_CLOSED_CONNECTION') return ignoreInput(socket); // more, after a request that was to be the last
     const code = problemOf(error);
     const { response } = connection;
     if (!code || !socket.writable) socket.destroy();
@@ -70,16 +68,19 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     },
   };
 
-  /** Notes a request. `undefined` if it is not to be handled: nothing is, after an answer that ends the connection (RFC 9112 section 9.6). */
-  function next({ socket, httpVersionMajor }: IncomingMessage, response: ServerResponse): Connection | undefined {
+  /** Notes a request. Says whether it is to be handled: nothing is, after an answer that ends the connection (RFC 9112 section 9.6). */
+  function next({ socket, httpVersionMajor }: IncomingMessage, response: ServerResponse): boolean {
     const connection = socket[held];
     const before = connection?.response;
-    if (!connection || before?.shouldKeepAlive === false) return undefined;
-    if (httpVersionMajor !== 1) return void refuseNext(connection, socket, 'request_malformed'); // the parser knows 0.9 and 2.0
+    if (!connection || (before?.headersSent && !before.shouldKeepAlive)) return false;
+    if (httpVersionMajor !== 1) { // the parser knows 0.9 and 2.0
+      refuseNext(connection, socket, 'request_malformed');
+      return false;
+    }
     if (state.draining || upgrading.has(socket)) sayLast(response, before);
     connection.response = response;
     connections.touch(connection);
-    return connection;
+    return true;
   }
 
   /** Refuses what no handler has seen. Answers still under way go first, or this one would be taken for one of them. */
@@ -98,9 +99,8 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
 
   function talking(connection: Connection, socket: Socket): Phase {
     const { socket: tcp } = connection;
-    const fresh = tcp.bytesRead;
     const isSlow = slowReader(times.answerMs);
-    let read = fresh;
+    let read = tcp.bytesRead;
     let quietSince = clock.now();
     let worked = false;
     return {
@@ -116,9 +116,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
       drain() {
         if (connection.response && isBusy(connection)) sayLast(connection.response, undefined);
       },
-      finish() {
-        if (!connection.response && tcp.bytesRead === fresh) socket.destroy(); // those with a request behind them: `closeIdleConnections`
-      },
+      finish() {}, // Node's `closeIdleConnections` knows where a request has begun to arrive
     };
   }
 }
@@ -126,10 +124,10 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
 /** A request is in flight until its answer has gone out and its body has come in. */
 const isBusy = ({ response }: Connection): boolean => response !== undefined && !(response.writableFinished && response.req.complete);
 
-/** Of several pipelined answers only the last may say `close`: those after it would be lost. */
+/** Of several pipelined answers only the last may end the connection: those after it would be lost. */
 function sayLast(response: ServerResponse, before: ServerResponse | undefined): void {
-  if (before && !before.headersSent) before.removeHeader('connection');
-  if (!response.headersSent) response.setHeader('connection', 'close');
+  if (before && !before.headersSent) before.shouldKeepAlive = true;
+  response.shouldKeepAlive = false; // Node says so in the headers, if they are still to be sent
 }
 
 /** From here on the parser sees nothing, so nothing that was refused is handled after all; the peer may finish sending. */

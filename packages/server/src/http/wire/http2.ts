@@ -1,4 +1,4 @@
-import { constants, createServer, type Http2Server, type Http2ServerResponse, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import { constants, createServer, type Http2Server, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { type Connection, held, patience, type Phase, slowReader } from './connections.ts';
 import type { Shared, WireProblemCode } from '../wire.ts';
@@ -21,14 +21,22 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     streamResetBurst: 200, // rapid reset (CVE-2023-44487): so many at once, then so many a second
     streamResetRate: 20,
   });
+  /** For each stream with a body, what cuts that short. */
+  const cuts = new WeakMap<ServerHttp2Stream, () => void>();
+
   server.on('session', (session) => {
     const connection = session.socket[held];
     if (connection) connection.phase = talking(connection, session);
   });
   server.on('request', (request, response) => {
+    const { stream } = request;
     // Our settings bind a client from its acknowledgement on, and Node holds it to them only from then on.
-    if (request.stream.session?.pendingSettingsAck && sizeOf(request.rawHeaders) > MAX_HEADERS) answer(response, 'headers_too_large');
-    else handle(request, response);
+    if (stream.session?.pendingSettingsAck && sizeOf(request.rawHeaders) > MAX_HEADERS) return answer(response, 'headers_too_large');
+    if (!stream.endAfterHeaders) {
+      cuts.set(stream, () => cutBody(request));
+      stream.once('aborted', () => cutBody(request));
+    }
+    handle(request, response);
   });
   server.on('connect', (_, response) => answer(response, 'method_not_allowed'));
   server.on('checkExpectation', (_, response) => answer(response, 'expectation_failed'));
@@ -54,7 +62,8 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     /** The first bytes that came while no stream was open: the headers that they begin are due. At first, the handshake's end. */
     let stirredAt: number | undefined = quietSince;
     let read = 0;
-    let told = false;
+    /** When the client was told to open no further stream. */
+    let toldAt: number | undefined;
 
     // Before the server's own listener: the handler asks for the peer's address.
     session.prependListener('stream', (stream: ServerHttp2Stream) => {
@@ -85,8 +94,8 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     };
 
     function drain(): void {
-      if (told || session.closed || session.destroyed) return;
-      told = true;
+      if (toldAt !== undefined || session.closed || session.destroyed) return;
+      toldAt = clock.now();
       session.goaway(constants.NGHTTP2_NO_ERROR, NO_STREAM_YET);
     }
 
@@ -100,7 +109,8 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
       if (read !== 0 && now !== read) stirredAt ??= by;
       read = now;
       const headersAreLate = stirredAt !== undefined && by - stirredAt >= times.headersMs;
-      if (session.closed || headersAreLate || by - quietSince >= times.idleMs) finish();
+      const hasGoneQuiet = toldAt !== undefined && by - Math.max(toldAt, quietSince) >= times.lingerMs;
+      if (session.closed || headersAreLate || hasGoneQuiet || by - quietSince >= times.idleMs) finish();
     }
 
     function checkStream(stream: ServerHttp2Stream, its: { began: number; answerDue?: number }, by: number): void {
@@ -114,11 +124,26 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     function refuse(stream: ServerHttp2Stream): void {
       if (stream.headersSent) return stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
       const { status, headers, body } = refusal('request_timeout', true);
-      stream.removeAllListeners('data').removeAllListeners('end').resume();
+      cuts.get(stream)?.();
       stream.respond({ ...headers, ':status': status });
       stream.end(body, () => stream.close(constants.NGHTTP2_NO_ERROR));
     }
   }
+}
+
+/**
+ * What is still to come of a body reaches nobody, and the handler gets the error that HTTP/1.1 would give it. Node's
+ * compatibility layer says `end` whatever the reason, so that half a body would pass for the whole.
+ */
+function cutBody(request: Http2ServerRequest): void {
+  const { stream } = request;
+  if (request.readableEnded) return;
+  stream.removeAllListeners('data').removeAllListeners('end').resume();
+  // Not before the stream is closed: whatever the handler still answers is dropped then, else it throws.
+  stream.prependOnceListener('close', () => {
+    if (request.listenerCount('error') === 0) request.on('error', () => {});
+    request.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }));
+  });
 }
 
 /** As RFC 9113 section 6.5.2 counts: each field costs 32 bytes more than its text. */

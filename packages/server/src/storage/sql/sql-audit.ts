@@ -13,11 +13,10 @@ export function sqlAudit(db: Kysely<Schema>): Audit {
         .onConflict((conflict) => conflict.column('id').doUpdateSet((eb) => ({ at: entry.at, count: eb('audit.count', '+', entry.count) }))).execute();
     },
 
-    async list({ limit, action, username, afterId }) {
+    async list({ limit, action, username }) {
       const rows = await db.selectFrom('audit').selectAll()
         .$if(action !== undefined, (query) => query.where('action', '=', action ?? ''))
         .$if(username !== undefined, (query) => query.where('username', '=', username ?? ''))
-        .$if(afterId !== undefined, (query) => query.where('id', '>', afterId ?? ''))
         .orderBy('at', 'desc').orderBy('id', 'desc').limit(limit).execute();
       return rows.map(toEntry);
     },

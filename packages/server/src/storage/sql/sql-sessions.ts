@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from 'kysely';
+import { type ExpressionBuilder, type Kysely, type Selectable, sql } from 'kysely';
 import { type Ended, type EndedBecause, endings, type RotateRequest, type Session, type Sessions } from '../../domain/session/session.ts';
 import type { Schema } from './schema.ts';
 
@@ -9,7 +9,7 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
   const touchLiving = ({ id, at, idleMs, accessUntil }: RotateRequest) => db.updateTable('sessions')
     .where('id', '=', id).where('ended_at', 'is', null).where('expires_at', '>', at)
     .$if(idleMs !== undefined, (query) => query.where('last_used_at', '>', at - (idleMs ?? 0)))
-    .where((eb) => eb.exists(eb.selectFrom('users').select('users.id').whereRef('users.id', '=', 'sessions.user_id').where('users.disabled_at', 'is', null)))
+    .where(isOfEnabledUser)
     .set({ access_until: sql<number>`case when access_until > ${accessUntil} then access_until else ${accessUntil} end` });
 
   const endWhere = (because: EndedBecause, at: number) => db.updateTable('sessions')
@@ -33,7 +33,7 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
     async rotate(request) {
       const { id, presentedHash, nextHash, successorSeal, at, graceMs } = request;
       const rotated = await touchLiving(request).where('current_hash', '=', presentedHash)
-        .set((eb) => ({ previous_hash: eb.ref('current_hash'), current_hash: nextHash, successor_seal: successorSeal, rotated_at: at, last_used_at: at, generation: eb('generation', '+', 1) }))
+        .set((eb) => ({ previous_hash: eb.ref('current_hash'), current_hash: nextHash, successor_seal: graceMs > 0 ? successorSeal : null, rotated_at: at, last_used_at: at, generation: eb('generation', '+', 1) }))
         .returningAll().executeTakeFirst();
       if (rotated) return { outcome: 'rotated', session: toSession(rotated) };
 
@@ -41,7 +41,7 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
         .returningAll().executeTakeFirst();
       if (repeated?.successor_seal) return { outcome: 'repeated', session: toSession(repeated), successorSeal: repeated.successor_seal };
 
-      const session = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
+      const session = await db.selectFrom('sessions').selectAll().where('id', '=', id).where(isOfEnabledUser).executeTakeFirst();
       if (!session || session.ended_at !== null) return { outcome: 'ended' };
       if (session.expires_at <= at || (request.idleMs !== undefined && session.last_used_at <= at - request.idleMs)) return { outcome: 'expired' };
 
@@ -56,9 +56,9 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
 
     endAllOf: async (userId, because, at) => (await endWhere(because, at).where('user_id', '=', userId).execute()).map(toEnded),
 
-    async endOldest(userId, keep, at) {
-      const beyond = db.selectFrom('sessions').select('id').where('user_id', '=', userId).where('ended_at', 'is', null).where('expires_at', '>', at)
-        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1_000_000).offset(keep);
+    async endOldest({ id, userId }, max, at) {
+      const beyond = db.selectFrom('sessions').select('id').where('user_id', '=', userId).where('id', '!=', id).where('ended_at', 'is', null).where('expires_at', '>', at)
+        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1_000_000).offset(max - 1);
       return (await endWhere('too_many', at).where('id', 'in', beyond).execute()).map(toEnded);
     },
 
@@ -90,6 +90,9 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
     },
   };
 }
+
+const isOfEnabledUser = (eb: ExpressionBuilder<Schema, 'sessions'>) =>
+  eb.exists(eb.selectFrom('users').select('users.id').whereRef('users.id', '=', 'sessions.user_id').where('users.disabled_at', 'is', null));
 
 /** In a select list PostgreSQL takes a parameter for text unless it is told otherwise. */
 const time = (ms: number) => sql<number>`cast(${ms} as bigint)`;

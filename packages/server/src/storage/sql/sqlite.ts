@@ -24,7 +24,7 @@ export function openSqlite(file: string): Sqlite {
   return {
     dialect: new SqliteDialect({ database: kyselyDatabase(db) }),
     changedElsewhere() {
-      const version = readVersion();
+      const version = trouble(readVersion);
       if (version === seen) return false;
       seen = version;
       return true;
@@ -43,7 +43,8 @@ function kyselyDatabase(db: DatabaseSync): ConstructorParameters<typeof SqliteDi
     return {
       reader: statement.columns().length > 0,
       all: (values: readonly unknown[]) => trouble(() => statement.all(...(values as SQLInputValue[]))), // Kysely types values as unknown; our columns are text and numbers
-      run: (values: readonly unknown[]) => trouble(() => statement.run(...(values as SQLInputValue[]))),
+      // A commit for which the disk had no room has been rolled back by SQLite already.
+      run: (values: readonly unknown[]) => (text === 'rollback' && !db.isTransaction ? { changes: 0, lastInsertRowid: 0 } : trouble(() => statement.run(...(values as SQLInputValue[])))),
       iterate: (values: readonly unknown[]) => statement.iterate(...(values as SQLInputValue[])),
     };
   }

@@ -1,0 +1,105 @@
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import type { Access } from './access.ts';
+import type { AccessTokens, Caller } from './access-token.ts';
+import { findBearer } from './bearer.ts';
+import type { ClientAddress } from './client-address.ts';
+import type { Clock } from './clock.ts';
+import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
+import { charges, type Limiter, type Place } from './limiter.ts';
+import { Problem } from './problem.ts';
+import type { Revocations } from './revocation.ts';
+import { andThen, orElse, type Soon } from './soon.ts';
+
+/** Gates 4 to 7 of one route. */
+export type Gate = {
+  readonly access: Access;
+  readonly rules: readonly Rule[];
+  /** Finds the caller, counts the request, and lets it pass. @throws {Problem} when it may not. */
+  enter(request: FastifyRequest, reply: FastifyReply): Soon<void>;
+};
+
+export type GateOptions = {
+  readonly tokens: AccessTokens;
+  readonly revocations: Revocations;
+  readonly limiter: Limiter;
+  readonly clock: Clock;
+  /** Join the limits of a route that names none by ip. */
+  readonly defaultLimits: readonly Limit[];
+};
+
+export const kFrom = Symbol('from');
+export const kCaller = Symbol('caller');
+export const kCountUsername = Symbol('limits by username');
+
+/** What the gates keep on a request. */
+export type Guarded = FastifyRequest & { [kFrom]: ClientAddress; [kCaller]: Caller | undefined; [kCountUsername]: ((name: string) => Soon<void>) | undefined };
+
+/**
+ * Puts a route's gates together, once, when the route is added.
+ * @throws {Error} when the route says no access, or a limit that cannot be.
+ */
+export function makeGate(route: RouteOptions, on: GateOptions): Gate {
+  const methods = [route.method].flat();
+  const where = `${methods.join(',')} ${route.url}`;
+  const { access, limits = [] } = route.config ?? {};
+  if (!access) throw new Error(`${where} says no access: add config: { access: signedIn() } or open()`);
+  const own = limits.flatMap((limit) => parseLimits(limit));
+  const all = own.some(({ by }) => by === 'ip') ? own : [...own, ...on.defaultLimits];
+  const rules = rulesFor({ method: methods[0] ?? 'GET', path: route.url }, all);
+  const rulesBy = (by: LimitBy): Rule[] => rules.filter(({ limit }) => limit.by === by);
+  const [ipRules, callerRules, usernameRules] = [rulesBy('ip'), rulesBy('caller'), rulesBy('username')];
+  if (callerRules.length && access.kind !== 'signed-in') throw new Error(`${where} has a limit by caller, but anyone may call it`);
+
+  return {
+    access, rules,
+    enter(request, reply) {
+      const guarded = request as Guarded; // the guard has dressed every request before its route's gate
+      const at: Place = { block: guarded[kFrom].block, rules, answer: reply };
+      if (usernameRules.length) guarded[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
+      switch (access.kind) {
+        case 'open': return enterOpen(at);
+        case 'refresh-token': return enterToRefresh(guarded, at);
+        case 'signed-in-if-sent': return request.headers.authorization === undefined ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
+        case 'signed-in': return andThen(enterSignedIn(guarded, at), (caller) => meet(access, caller));
+      }
+    },
+  };
+
+  function enterOpen(at: Place): Soon<void> {
+    return on.limiter.count(charges(ipRules, at.block), at);
+  }
+
+  function enterToRefresh(request: Guarded, at: Place): Soon<void> {
+    return andThen(on.limiter.check([], at), () => andThen(enterOpen(at), () => void bearer(request, 'refresh')));
+  }
+
+  /** Caller limits are only ever charged on the word of a token that was verified, and a refused one pays by its address. */
+  function enterSignedIn(request: Guarded, at: Place): Soon<Caller> {
+    const byIp = charges(ipRules, at.block);
+    const checked = on.limiter.check(byIp, at);
+    const authenticated = andThen(checked, () => orElse(() => authenticate(request), (refusal) => andThen(on.limiter.count(byIp, at), () => { throw refusal; })));
+    return andThen(authenticated, (caller) => andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller));
+  }
+
+  function authenticate(request: Guarded): Soon<Caller> {
+    return andThen(on.tokens.read(bearer(request, 'access')), (caller) => {
+      request[kCaller] = caller;
+      return andThen(on.revocations.isRevoked(caller.sessionId), (revoked) => {
+        if (revoked) throw new Problem('token_revoked');
+        return caller;
+      });
+    });
+  }
+
+  function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): void {
+    if (!scopes.every((scope) => caller.scopes.includes(scope))) throw new Problem('scope_missing');
+    if (freshWithinMs === undefined || on.clock.now() - caller.authenticatedAt < freshWithinMs) return;
+    throw new Problem('authentication_stale', undefined, { maxAgeS: freshWithinMs / 1_000 });
+  }
+}
+
+function bearer({ headers }: FastifyRequest, due: 'access' | 'refresh'): string {
+  const found = findBearer(headers.authorization, due);
+  if ('problem' in found) throw new Problem(found.problem);
+  return found.token;
+}

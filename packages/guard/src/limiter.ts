@@ -1,0 +1,54 @@
+import type { Charge, Counters, Standing, Verdict } from './counters.ts';
+import type { Rule } from './limit.ts';
+import { Problem } from './problem.ts';
+import { andThen, type Soon } from './soon.ts';
+
+/** Decides by the counters; on the answer it tells how the limits stand. Whatever a limit refuses is a {@link Problem} `rate_limited`. */
+export interface Limiter {
+  /** Refuses who is over a limit already, or has failed to authenticate too often; counts nothing. */
+  check(asked: readonly Charge[], at: Place): Soon<void>;
+  /** Counts the request on every charge, or refuses it and counts it on none. */
+  count(asked: readonly Charge[], at: Place): Soon<void>;
+  /** What a failed authentication pays, whatever the route. */
+  countFailure(at: Place): Soon<void>;
+}
+
+/** Which address block asks, by which rules it is told, and on which answer. */
+export type Place = { readonly block: string; readonly rules: readonly Rule[]; readonly answer: { header(name: string, value: string): unknown } };
+
+export function limiter({ counters, failureRules }: { counters: Counters; failureRules: readonly Rule[] }): Limiter {
+  return {
+    check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refuseIf(verdict, at)),
+    count: (asked, at) => andThen(counters.take(asked), (verdict) => {
+      if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
+      refuseIf(verdict, at);
+    }),
+    countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refuseIf(verdict, at)),
+  };
+
+  function refuseIf(verdict: Verdict, at: Place): void {
+    if (verdict.allowed) return;
+    const { rule, resetMs } = verdict.refusedBy;
+    show(verdict.refusedBy, failureRules.includes(rule) ? failureRules : at.rules, at);
+    throw new Problem('rate_limited', rule.id, { retryAfterS: Math.max(1, Math.ceil(resetMs / 1_000)), violatedPolicies: [rule.name] });
+  }
+}
+
+export const charges = (rules: readonly Rule[], who: string): Charge[] => rules.map((rule) => ({ rule, who }));
+
+/** `RateLimit-Policy` names every rule of the place, `RateLimit` the one nearest to its end (draft-ietf-httpapi-ratelimit-headers-11). */
+function show({ rule, remaining, resetMs }: Standing, rules: readonly Rule[], { answer }: Place): void {
+  answer.header('ratelimit-policy', policyOf(rules));
+  answer.header('ratelimit', `"${rule.name}";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`);
+}
+
+const policies = new WeakMap<readonly Rule[], string>();
+
+function policyOf(rules: readonly Rule[]): string {
+  let text = policies.get(rules);
+  if (text === undefined) {
+    text = rules.map(({ name, limit }) => `"${name}";q=${limit.max};w=${Math.ceil(limit.windowMs / 1_000)}`).join(', ');
+    policies.set(rules, text);
+  }
+  return text;
+}

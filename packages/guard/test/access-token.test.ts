@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CompactSign, type CryptoKey, generateKeyPair } from 'jose';
+import { type AccessTokens, accessTokens, type Caller, manualClock, Problem, type VerificationKey } from '../src/index.ts';
+
+// The forgeries one by one are in test/vectors; here is what holds for every token.
+
+const issuer = 'https://issuer.example';
+const pair = await generateKeyPair('EdDSA');
+const curve = await generateKeyPair('ES256');
+const verification = (kid: string, { publicKey }: { publicKey: CryptoKey }, alg: VerificationKey['alg'] = 'EdDSA'): VerificationKey => ({ kid, alg, key: publicKey });
+
+function setUp({ remembered }: { remembered?: number } = {}) {
+  const clock = manualClock();
+  const keys = new Map([['k1', verification('k1', pair)], ['p256', verification('p256', curve, 'ES256')]]);
+  const tokens = accessTokens({ issuer, audience: 'notes', keys: { find: (kid) => keys.get(kid) }, clock, ...(remembered !== undefined && { remembered }) });
+  const mint = (claims: Record<string, unknown> = {}, { kid = 'k1', alg = 'EdDSA', key = pair.privateKey }: { kid?: string; alg?: string; key?: CryptoKey } = {}): Promise<string> => {
+    const nowS = clock.now() / 1_000;
+    const good = { iss: issuer, aud: 'notes', sub: 'usr_1', client_id: 'web', sid: 'ses_1', jti: 'tok_1', iat: nowS, exp: nowS + 900, username: 'ada', auth_time: nowS };
+    return new CompactSign(Buffer.from(JSON.stringify({ ...good, ...claims }))).setProtectedHeader({ alg, typ: 'at+jwt', kid }).sign(key);
+  };
+  return { clock, keys, tokens, mint };
+}
+
+async function refusal(tokens: AccessTokens, token: string): Promise<{ code: string; reason: string | undefined }> {
+  try {
+    await tokens.read(token);
+  } catch (error) {
+    assert.ok(error instanceof Problem, `not a Problem: ${String(error)}`);
+    return { code: error.code, reason: error.reason };
+  }
+  assert.fail('it was accepted');
+}
+
+/** Read without waiting: only a remembered token can be. */
+const isRemembered = (tokens: AccessTokens, token: string): boolean => !(tokens.read(token) instanceof Promise);
+
+test('a token is verified once and then remembered, by its whole text', async () => {
+  const { tokens, mint } = setUp();
+  const token = await mint();
+  const caller = await tokens.read(token);
+  assert.equal(tokens.read(token), caller);
+  assert.deepEqual(await refusal(tokens, `${token.slice(0, -2)}${token.at(-2) === 'A' ? 'B' : 'A'}${token.at(-1)}`), { code: 'token_invalid', reason: 'signature' });
+});
+
+test('a remembered token expires to the millisecond', async () => {
+  const { tokens, mint, clock } = setUp();
+  const token = await mint();
+  await tokens.read(token);
+  clock.advance(899_999);
+  assert.ok(isRemembered(tokens, token));
+  clock.advance(1);
+  assert.deepEqual(await refusal(tokens, token), { code: 'token_expired', reason: undefined });
+});
+
+test('a remembered token ends with its key', async () => {
+  const { tokens, mint, keys } = setUp();
+  const token = await mint();
+  await tokens.read(token);
+  keys.delete('k1');
+  assert.deepEqual(await refusal(tokens, token), { code: 'token_invalid', reason: 'key gone' });
+
+  keys.set('k1', verification('k1', await generateKeyPair('EdDSA')));
+  assert.deepEqual(await refusal(tokens, token), { code: 'token_invalid', reason: 'key gone' }, 'another key by the same name');
+});
+
+test('a key that is published but does not sign yet verifies, one that is gone does not', async () => {
+  const { tokens, mint, keys } = setUp();
+  const next = await generateKeyPair('EdDSA');
+  const token = await mint({}, { kid: 'k2', key: next.privateKey });
+  assert.deepEqual(await refusal(tokens, token), { code: 'token_invalid', reason: 'unknown key' });
+  keys.set('k2', verification('k2', next));
+  assert.equal((await tokens.read(token)).userId, 'usr_1');
+});
+
+test('tokens that share all but their signature are told apart', async () => {
+  const { tokens, mint } = setUp();
+  const [one, two] = await Promise.all([1, 2].map(() => mint({}, { kid: 'p256', alg: 'ES256', key: curve.privateKey })));
+  assert.ok(one && two && one !== two && one.slice(0, -86) === two.slice(0, -86));
+  await tokens.read(one);
+  assert.ok(isRemembered(tokens, one));
+  assert.deepEqual(await refusal(tokens, `${one.slice(0, -86)}${two.slice(-86, -43)}${one.slice(-43)}`), { code: 'token_invalid', reason: 'signature' });
+  assert.ok(!isRemembered(tokens, two), 'the second was never seen');
+});
+
+test('nothing that was refused is remembered', async () => {
+  const { tokens, mint, clock } = setUp();
+  const expired = await mint({ exp: clock.now() / 1_000 - 1 });
+  for (const token of [expired, `${expired}A`, 'a.b.c']) {
+    await refusal(tokens, token);
+    const again = tokens.read(token);
+    assert.ok(again instanceof Promise);
+    await assert.rejects(again);
+  }
+});
+
+test('a flood of good tokens is held in bounds, and the one in use stays at hand', async () => {
+  const { tokens, mint } = setUp({ remembered: 10 });
+  const used = await mint();
+  const flood = await Promise.all(Array.from({ length: 100 }, (_, i) => mint({ jti: `tok_${i}` })));
+  await tokens.read(used);
+  for (const token of flood) {
+    await tokens.read(token);
+    assert.ok(isRemembered(tokens, used));
+  }
+  const held = [];
+  for (const token of flood) if (isRemembered(tokens, token)) held.push(token);
+  assert.ok(held.length <= 10, `${held.length} are held`);
+  assert.ok(isRemembered(tokens, flood.at(-1) ?? ''));
+});
+
+test('any change of one character is refused as invalid, also where the token itself is remembered', async () => {
+  const { tokens, mint } = setUp();
+  const token = await mint();
+  await tokens.read(token);
+  const position = fc.nat({ max: token.length });
+  const character = fc.oneof(fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'), fc.constantFrom(...'.=+/ \n\0é'), fc.string({ minLength: 1, maxLength: 1 }));
+  const change = fc.oneof(
+    fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at)),
+    position.map((at) => token.slice(0, at) + token.slice(at + 1)),
+    fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at + 1)),
+    position.map((at) => token.slice(0, at) + flipCase(token.charAt(at)) + token.slice(at + 1)),
+  ).filter((changed) => changed !== token);
+
+  await fc.assert(fc.asyncProperty(change, async (changed) => {
+    assert.equal((await refusal(tokens, changed)).code, 'token_invalid');
+  }), { numRuns: 1_500 });
+  assert.ok(isRemembered(tokens, token));
+});
+
+test('whatever text comes, the answer is a Problem', async () => {
+  const { tokens } = setUp();
+  const part = fc.oneof(fc.base64String(), fc.json().map((text) => Buffer.from(text).toString('base64url')), fc.string());
+  const text = fc.oneof(fc.string({ unit: 'binary' }), fc.tuple(part, part, part).map((parts) => parts.join('.')), fc.constantFrom('', '.', '..', '...').map((dots) => dots.repeat(2_000)));
+  await fc.assert(fc.asyncProperty(text, async (token) => {
+    assert.equal((await refusal(tokens, token)).code, 'token_invalid');
+  }), { numRuns: 1_000 });
+});
+
+test('whatever is signed, the answer is a caller whose every member has its type, or a Problem', async () => {
+  const { tokens, mint, clock } = setUp();
+  const name = fc.constantFrom('iss', 'aud', 'sub', 'client_id', 'sid', 'jti', 'iat', 'nbf', 'exp', 'scope', 'username', 'auth_time', '__proto__', 'toString');
+  await fc.assert(fc.asyncProperty(fc.dictionary(name, fc.oneof(fc.jsonValue(), fc.constant('ses_2'), fc.double())), async (claims) => {
+    let caller: Caller;
+    try {
+      caller = await tokens.read(await mint(claims));
+    } catch (error) {
+      return assert.ok(error instanceof Problem && /^token_(invalid|expired)$/.test(error.code), String(error));
+    }
+    const { userId, username, sessionId, tokenId, clientId, scopes, authenticatedAt, expiresAt } = caller;
+    for (const text of [userId, username, sessionId, tokenId, clientId, ...scopes]) assert.equal(typeof text, 'string');
+    for (const text of [userId, username, sessionId, tokenId, clientId]) assert.notEqual(text, '');
+    assert.ok(Number.isFinite(authenticatedAt) && expiresAt > clock.now());
+  }), { numRuns: 500 });
+});
+
+const flipCase = (letter: string): string => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase());

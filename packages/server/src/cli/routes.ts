@@ -1,0 +1,61 @@
+import { createServer } from 'node:http';
+import { type GuardedRoute, systemClock } from '@portcullis/guard';
+import { randomBytes } from '../lib/secret.ts';
+import { readSettings } from '../settings/read.ts';
+import type { Settings } from '../settings/table.ts';
+import { command } from './command.ts';
+import type { Column } from './print.ts';
+
+type ShownRoute = { method: string; path: string; access: string; limits: string; summary: string };
+
+const routeColumns: readonly Column<ShownRoute>[] = [{ key: 'method' }, { key: 'path' }, { key: 'access' }, { key: 'limits', cut: true }, { key: 'summary', cut: true }];
+
+export const routes = [
+  command({
+    name: 'routes',
+    modes: ['admin', 'dev'],
+    settings: 'all',
+    summary: 'Show every route, who may call it and how often',
+    about: ['As the gates have them, with these settings; nothing is opened and nothing listens.'],
+    examples: [['routes', 'for people'], ['routes --login-limits "10 per minute" --json', 'for a program']],
+    columns: routeColumns,
+    does: async (on) => (await guardedRoutes(on.settings())).map(shown),
+  }),
+];
+
+/** All routes with the settings' defaults as Markdown, for `docs/reference/routes.md`. */
+export async function routesReference(): Promise<string> {
+  const reading = readSettings({ mode: 'admin', env: {}, flags: {}, readFile: () => '' });
+  if ('mistakes' in reading) throw new Error(reading.mistakes.join('; '));
+  const rows = (await guardedRoutes(reading.settings)).map(shown);
+  return `# Routes
+
+Who may call what, and how often, unless the settings say otherwise; \`portcullis routes\` shows it with yours. HEAD goes
+wherever GET does and counts with it.
+
+| route | access | limits | what it does |
+| --- | --- | --- | --- |
+${rows.map(({ method, path, access, limits, summary }) => `| \`${method} ${path}\` | ${access} | ${limits} | ${summary} |`).join('\n')}
+`;
+}
+
+const shown = ({ method, path, access, limits, summary }: GuardedRoute): ShownRoute => ({ method, path, access, limits: limits.join('; '), summary });
+
+/** Puts the whole app together, on a store in memory and without a listener, and asks it. */
+async function guardedRoutes(settings: Settings): Promise<readonly GuardedRoute[]> {
+  const { makeApp } = await import('../app.ts');
+  const { openHouse } = await import('../house.ts');
+  const issuer = settings.issuer ?? 'https://localhost';
+  const nowhere = { ...settings, dataDir: '.', database: { engine: 'sqlite', file: ':memory:' }, logFile: 'stdout' } as const;
+  const house = await openHouse({ settings: nowhere, issuer, masterSecret: randomBytes(32).toString('base64'), clock: systemClock() });
+  try {
+    const { app } = await makeApp({ settings: nowhere, issuer, house, readiness: () => Promise.resolve(undefined), serverFactory: (handler) => createServer(handler) });
+    const found = app.guardedRoutes.toSorted((a, b) => order(a).localeCompare(order(b), 'en'));
+    await app.close();
+    return found;
+  } finally {
+    await house.close();
+  }
+}
+
+const order = ({ path, method }: GuardedRoute): string => `${path} ${method}`;

@@ -1,0 +1,1 @@
+export { type Running, start, type StartOptions } from './start.ts';

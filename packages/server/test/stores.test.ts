@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { suite, test, type TestContext } from 'node:test';
+import { Kysely, sql } from 'kysely';
+import { auditConformance } from '../src/domain/audit/conformance.ts';
+import { credentialsConformance } from '../src/domain/credential/conformance.ts';
+import { keysConformance } from '../src/domain/key/conformance.ts';
+import { sessionsConformance } from '../src/domain/session/conformance.ts';
+import { usersConformance } from '../src/domain/user/conformance.ts';
+import { sqliteStore, type SqlStore } from '../src/storage/sql/sql-store.ts';
+import { openSqlite } from '../src/storage/sql/sqlite.ts';
+
+/** One line for each engine. */
+const engines: Record<string, (t: TestContext) => Promise<SqlStore>> = {
+  'SQLite in memory': (t) => opened(t, sqliteStore(':memory:')),
+  'SQLite in a file': (t) => opened(t, sqliteStore(fileFor(t))),
+};
+
+for (const [engine, make] of Object.entries(engines)) {
+  usersConformance(`users, ${engine}`, make);
+  credentialsConformance(`credentials, ${engine}`, make);
+  sessionsConformance(`sessions, ${engine}`, make);
+  keysConformance(`keys, ${engine}`, make);
+  auditConformance(`audit, ${engine}`, make);
+}
+
+suite('SQLite alone', () => {
+  test('tells what others have written, never what it wrote itself', async (t) => {
+    const file = fileFor(t);
+    const [server, cli] = [await opened(t, sqliteStore(file)), await opened(t, sqliteStore(file))];
+    await server.users.add({ id: 'usr_1', username: 'anna', createdAt: 1, disabledAt: undefined, isDemo: false });
+    await server.together(({ users }) => users.setDisabled('usr_1', 1));
+    assert.equal(server.changedElsewhere(), false);
+    assert.equal(cli.changedElsewhere(), true);
+    assert.equal(cli.changedElsewhere(), false);
+    await cli.users.setDisabled('usr_1', undefined);
+    assert.equal(server.changedElsewhere(), true);
+    assert.equal(server.changedElsewhere(), false);
+  });
+
+  test('a store that another process keeps locked is 503, and forgotten once it is free', async (t) => {
+    const file = fileFor(t);
+    const store = await opened(t, sqliteStore(file));
+    const other = new DatabaseSync(file, { timeout: 0 });
+    t.after(() => other.close());
+    const add = () => store.together(({ users }) => users.add({ id: 'usr_1', username: 'anna', createdAt: 1, disabledAt: undefined, isDemo: false }));
+    other.exec('BEGIN IMMEDIATE');
+    await assert.rejects(add(), { code: 'unavailable' });
+    other.exec('ROLLBACK');
+    await add();
+    assert.equal((await store.users.list({ limit: 10 })).length, 1);
+  });
+
+  test('a disk without room is 503 and leaves nothing', async (t) => {
+    const db = new Kysely<{ notes: { text: string } }>({ dialect: openSqlite(fileFor(t)).dialect });
+    t.after(() => db.destroy());
+    await sql`create table notes (text text)`.execute(db);
+    await sql`pragma max_page_count = 6`.execute(db);
+    const add = (text: string) => db.transaction().execute(async (transaction) => {
+      await transaction.insertInto('notes').values({ text: 'first' }).execute();
+      await transaction.insertInto('notes').values({ text }).execute();
+    });
+    await assert.rejects(add('x'.repeat(100_000)), { code: 'unavailable' });
+    assert.deepEqual(await db.selectFrom('notes').selectAll().execute(), []);
+    await add('short');
+    assert.equal((await db.selectFrom('notes').selectAll().execute()).length, 2);
+  });
+});
+
+async function opened(t: TestContext, store: SqlStore): Promise<SqlStore> {
+  t.after(() => store.close());
+  await store.migrate();
+  return store;
+}
+
+function fileFor(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return join(folder, 'store.db');
+}

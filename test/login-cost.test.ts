@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { disableUser } from '../packages/server/src/flows/change-user.ts';
+import { addUser } from '../packages/server/src/flows/add-user.ts';
+import type { Stores } from '../packages/server/src/domain/stores.ts';
+import type { House } from '../packages/server/src/house.ts';
+import type { Server } from '../packages/server/src/http/server.ts';
+import { openApp, PASSWORD } from './support/house.ts';
+import { wideLimits } from './support/program.ts';
+
+/** Each call of a store, as `users.findByName`, in its order; inside a transaction as `(audit.tally)`. */
+let calls: string[] = [];
+
+const counting = (stores: Stores, shown: (call: string) => string): Stores =>
+  Object.fromEntries((['users', 'credentials', 'sessions', 'keys', 'audit'] as const).map((name) => [name, new Proxy(stores[name], {
+    get(store, method: string) {
+      const act = Reflect.get(store, method) as (...given: unknown[]) => unknown; // stores have methods alone
+      return (...given: unknown[]) => {
+        calls.push(shown(`${name}.${method}`));
+        return act(...given);
+      };
+    },
+  })])) as Stores; // the same five
+
+const counted = (house: House): House => ({
+  ...house,
+  services: {
+    ...house.services, ...counting(house.services, (call) => call),
+    together: (work) => house.services.together((stores) => work(counting(stores, (call) => `(${call})`))),
+  },
+});
+
+describe('what a login costs', () => {
+  const after: (() => Promise<void> | void)[] = [];
+  let app: Server;
+  let house: House;
+  before(async () => {
+    ({ app, house } = await openApp({ after: (work) => after.push(work) }, { ...wideLimits, LOGIN_LIMITS: '1000000 per minute by ip; 30 per minute by username' }, { house: counted }));
+    await addUser(house.services, 'mallory', PASSWORD);
+    await disableUser(house.services, 'mallory');
+  });
+  test.after(async () => { for (const work of after.reverse()) await work(); });
+
+  async function attempt(payload: unknown): Promise<{ status: number; headers: Record<string, unknown>; body: any; hashes: number; calls: string[] }> { // whatever it says
+    calls = [];
+    const hashed = house.hashes.done().hashes;
+    const { statusCode: status, headers, body } = await app.inject({ method: 'POST', url: '/login', headers: { host: 'localhost', 'content-type': 'application/json' }, payload: JSON.stringify(payload) });
+    return { status, headers, body: JSON.parse(body), hashes: house.hashes.done().hashes - hashed, calls };
+  }
+
+  test('wrong password, unknown user, disabled user: one hash, the same reads, the same write, the same answer', async () => {
+    const first = await attempt({ username: 'alice', password: 'x' });
+    assert.equal(first.status, 401);
+    assert.equal(first.body.msg, 'Invalid credentials');
+    assert.equal(first.hashes, 1);
+    assert.deepEqual(first.calls, ['users.findByName', 'credentials.findPassword', '(audit.tally)']);
+    const steady = ({ headers: { 'x-request-id': _, date: __, ratelimit: ___, ...headers }, body, ...others }: typeof first) => ({ ...others, headers, body: { ...body, instance: '' } });
+    for (const [username, password] of [['nobody', PASSWORD], ['mallory', PASSWORD], ['mallory', 'x'], ['x'.repeat(1_024), 'x'.repeat(4_096)], ['', ''], ['__proto__', 'x']]) {
+      assert.deepEqual(steady(await attempt({ username, password })), steady(first), `${username}`);
+    }
+  });
+
+  test('the right password: one hash, too', async () => {
+    const { status, hashes } = await attempt({ username: 'alice', password: PASSWORD });
+    assert.equal(`${status} ${hashes}`, '200 1');
+  });
+
+  test('what is refused for its form or by a limit: no hash, and no store is asked', async () => {
+    for (const wrong of [null, [], {}, { username: 'alice' }, { username: ['alice'], password: PASSWORD }, { username: 'alice', password: PASSWORD, x: 1 }]) {
+      const { status, hashes, calls: asked } = await attempt(wrong);
+      assert.deepEqual([status, hashes, asked], [400, 0, []]);
+    }
+    let last = await attempt({ username: 'victim', password: 'x' });
+    for (let i = 1; i < 30; i += 1) last = await attempt({ username: 'victim', password: 'x' });
+    assert.deepEqual([last.status, last.hashes], [401, 1]);
+    for (const username of ['victim', 'VICTIM', ' ｖictim ']) {
+      const { status, hashes, calls: asked, body } = await attempt({ username, password: 'x' });
+      assert.deepEqual([status, hashes, asked, body['violated-policies']], [429, 0, [], ['login-by-username']]);
+    }
+    assert.equal((await attempt({ username: 'alice', password: PASSWORD })).status, 200);
+  });
+});
+
+test('over the limit of an address: no hash, no store, whatever it holds', async (t) => {
+  const { app, house } = await openApp(t, { LOGIN_LIMITS: '1 per minute' }, { house: counted });
+  const attempt = (payload: string) => app.inject({ method: 'POST', url: '/login', headers: { host: 'localhost', 'content-type': 'application/json' }, payload });
+  assert.equal((await attempt('{')).statusCode, 400);
+  calls = [];
+  const hashed = house.hashes.done().hashes;
+  for (const payload of [JSON.stringify({ username: 'alice', password: PASSWORD }), '{', '', 'x'.repeat(100_000)]) assert.equal((await attempt(payload)).statusCode, 429);
+  assert.deepEqual([calls, house.hashes.done().hashes - hashed], [[], 0]);
+});

@@ -1,0 +1,31 @@
+// Writes docs/reference from the tables of the code, and the example into the READMEs. `--check` only says what would change.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { commandsReference } from '../packages/server/src/cli/reference.ts';
+import { routesReference } from '../packages/server/src/cli/routes.ts';
+import { problemsReference } from '../packages/server/src/domain/problem-reference.ts';
+import { settingsReference } from '../packages/server/src/settings/reference.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (path: string): string => (existsSync(root + path) ? readFileSync(root + path, 'utf8') : '');
+
+const example = read('examples/own-routes/server.ts');
+/** The block of code behind the comment that names its file. */
+const withExample = (page: string): string => page.replace(/(<!-- examples\/own-routes\/server\.ts -->\n```ts\n)[\s\S]*?(```)/, (_, before: string, after: string) => before + example + after);
+
+export const pages: Readonly<Record<string, string>> = {
+  'docs/reference/settings.md': settingsReference(),
+  'docs/reference/problems.md': problemsReference(),
+  'docs/reference/routes.md': await routesReference(),
+  'docs/reference/cli.md': commandsReference(),
+  'README.md': withExample(read('README.md')),
+  'README.zh-TW.md': withExample(read('README.zh-TW.md')),
+};
+
+if (import.meta.main) {
+  for (const [path, text] of Object.entries(pages)) {
+    if (read(path) === text) continue;
+    console.log(path);
+    writeFileSync(root + path, text);
+  }
+}
