@@ -33,7 +33,9 @@ type Slice = Done & { readonly cpuUs: number };
 type Spread = { readonly median: number; readonly min: number; readonly max: number };
 
 await using held = new AsyncDisposableStack();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void held.disposeAsync().finally(() => process.exit(1)));
+/** Told when a part has ended, or somebody wants this to end: then everything does, in its order. */
+const ended = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
 
 const until = { after: (work: () => Promise<void> | void) => held.defer(async () => work()) };
 const program = await startProgram(until, {
@@ -41,7 +43,6 @@ const program = await startProgram(until, {
   settings: { ...wideLimits, PROTECTED_LIMITS: '1000000000 per minute by ip', AUTH_FAILURE_LIMITS: '1000000000 per minute by ip', LOGOUT_LIMITS: '1 per hour by ip' },
 });
 const { access, tampered } = await seeItWork(program);
-const ended = new AbortController();
 const bare = start('bare.ts', [join(program.folder, 'cert.pem'), join(program.folder, 'key.pem')]);
 const [ports] = await once(bare, 'message', { signal: ended.signal }) as [{ http1: number; http2: number }];
 const generator = start('load.ts');
@@ -88,7 +89,7 @@ async function seeItWork(program: Program): Promise<{ access: string; tampered: 
   const ask = (bearer?: string) => program.ask('GET', '/protected', { headers: { origin: FRONT_END }, ...(bearer && { bearer }) });
   const { access } = await logIn(program);
   const { access: ended } = await logIn(program);
-  const tampered = access.slice(0, -20) + access.slice(-20).split('').reverse().join('').replace(/.$/, 'A');
+  const tampered = access.slice(0, -20) + access.slice(-20).split('').toReversed().join('').replace(/.$/, 'A');
 
   const { status, json, headers } = await ask(access);
   assert.deepEqual({ status, json }, { status: 200, json: { logged_in_as: 'testuser' } });
@@ -115,7 +116,7 @@ async function seeItCount(program: Program, row: Row): Promise<void> {
 
 function start(file: string, args: string[] = []): ChildProcess {
   const child = fork(join(import.meta.dirname, file), args);
-  child.once('exit', () => ended.abort());
+  child.once('exit', () => ended.abort(new Error(`${file} has ended`)));
   held.defer(async () => { if (child.connected) { child.disconnect(); await once(child, 'exit'); } });
   return child;
 }

@@ -19,7 +19,7 @@ before(async () => {
   after.push(() => store.close());
 });
 test.after(async () => {
-  for (const work of after.reverse()) await work();
+  for (const work of after.toReversed()) await work();
 });
 
 const good = '{"username":"testuser","password":"password123"}';

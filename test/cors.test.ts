@@ -9,7 +9,7 @@ const EXPOSED = 'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, WWW-Aut
 const after: (() => Promise<void> | void)[] = [];
 let program: Program;
 before(async () => { program = await startProgram({ after: (work) => after.push(work) }, { settings: { ...wideLimits, LOGOUT_LIMITS: '2 per minute' } }); });
-test.after(async () => { for (const work of after.reverse()) await work(); });
+test.after(async () => { for (const work of after.toReversed()) await work(); });
 
 const corsOf = ({ headers }: Answer): Record<string, unknown> => Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('access-control-')));
 const preflight = (path: string, origin: string, more: Record<string, string> = {}) =>

@@ -14,18 +14,20 @@ describe('as they are by default', () => {
   const after: (() => Promise<void> | void)[] = [];
   let program: Program;
   before(async () => { program = await startProgram({ after: (work) => after.push(work) }); });
-  test.after(async () => { for (const work of after.reverse()) await work(); });
+  test.after(async () => { for (const work of after.toReversed()) await work(); });
 
   const askFrom = (from: string) => (method: string, path: string, ask: Ask = {}): Promise<Answer> => program.ask(method, path, { ...ask, from });
   const logInFrom = (from: string) => logIn({ ...program, ask: (method, path, ask) => program.ask(method, path, { ...ask, from }) });
 
   test('three logins a minute from one address, whatever they hold; others go on', async () => {
-    for (const three of [
+    const forms: Ask[][] = [
       [good, good, good],
       [{ json: { ...demoUser, password: 'x' } }, { json: { ...demoUser, username: 'x' } }, good],
       [{ body: '{' }, { body: 'x', headers: { 'content-type': 'text/plain' } }, { body: 'x'.repeat(20_000) }],
       [{}, { json: [] }, { json: { username: ['testuser'], password: 'password123' } }],
-    ]) {
+      [{ ...good, headers: { 'content-encoding': 'gzip' } }, { ...good, headers: { host: 'a/b' } }, { ...good, headers: { host: 'me@localhost' } }],
+    ];
+    for (const three of forms) {
       const ask = askFrom(newAddress());
       for (const attempt of three) assert.notEqual((await ask('POST', '/login', attempt)).status, 429);
       for (const fourth of [good, { body: '{' }, {}, { json: { ...demoUser, password: 'x' } }]) assertLimited(await ask('POST', '/login', fourth), 'login', 3, 60);

@@ -39,7 +39,7 @@ describe('what a login costs', () => {
     await addUser(house.services, 'mallory', PASSWORD);
     await disableUser(house.services, 'mallory');
   });
-  test.after(async () => { for (const work of after.reverse()) await work(); });
+  test.after(async () => { for (const work of after.toReversed()) await work(); });
 
   async function attempt(payload: unknown): Promise<{ status: number; headers: Record<string, unknown>; body: any; hashes: number; calls: string[] }> { // whatever it says
     calls = [];

@@ -12,7 +12,7 @@ before(async () => {
   program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
   ({ access } = await logIn(program));
 });
-test.after(async () => { for (const work of after.reverse()) await work(); });
+test.after(async () => { for (const work of after.toReversed()) await work(); });
 
 const say = (bytes: string): Promise<RawAnswer> => speak(program, bytes);
 const assertStillIn = async (): Promise<void> => assert.equal((await program.ask('GET', '/protected', { bearer: access })).text, '{"logged_in_as":"testuser"}');

@@ -16,7 +16,7 @@ describe('behind a declared proxy', () => {
   before(async () => {
     program = await startProgram({ after: (work) => after.push(work) }, { settings: { ...wideLimits, TRUSTED_PROXIES: `${PROXY}, 10.0.0.0/8, 2001:db8:ffff::/48`, LOGIN_LIMITS: '1 per minute' } });
   });
-  test.after(async () => { for (const work of after.reverse()) await work(); });
+  test.after(async () => { for (const work of after.toReversed()) await work(); });
 
   const attempt = (forwarded: string | undefined, from?: string): Promise<Answer> =>
     program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }, ...(from && { from }) });

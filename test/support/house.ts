@@ -26,7 +26,7 @@ export async function openApp(t: { after(work: () => void): void }, settings: Re
   await addUser(opened.services, 'alice', PASSWORD);
   const house = more.house?.(opened) ?? opened;
   const { app } = await makeApp({
-    settings: reading.settings, issuer, house, readiness: () => Promise.resolve(undefined), serverFactory: (handler) => createServer(handler), ...(more.routes && { routes: more.routes }),
+    settings: reading.settings, issuer, house, readiness: () => Promise.resolve(undefined), serverFactory: (handler) => createServer((request, response) => { handler(request, response); }), ...(more.routes && { routes: more.routes }),
   });
   t.after(async () => {
     await app.close();

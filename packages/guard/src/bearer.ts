@@ -7,10 +7,12 @@ type Found = { readonly token: string } | { readonly problem: GuardProblemCode }
 
 /** The token of an Authorization header (RFC 6750 section 2.1), of the kind that is due; or why there is none. */
 export function findBearer(header: string | undefined, due: 'access' | 'refresh'): Found {
-  if (header === undefined) return { problem: 'token_missing' };
-  const [scheme = '', token, ...rest] = header.split(' ', 4);
+  if (!header) return { problem: 'token_missing' };
+  const schemeEnd = header.indexOf(' ');
+  const scheme = schemeEnd === -1 ? header : header.slice(0, schemeEnd);
   if (scheme.toLowerCase() !== 'bearer') return { problem: 'authorization_scheme' };
-  if (!token || rest.length > 0) return { problem: 'authorization_malformed' };
+  const token = schemeEnd === -1 ? '' : header.slice(schemeEnd).replace(/^ +/, '');
+  if (token === '' || token.includes(' ')) return { problem: 'authorization_malformed' };
   const isRefresh = token.startsWith(REFRESH_TOKEN_PREFIX);
   if (due === 'access') return isRefresh ? { problem: 'access_token_required' } : { token };
   if (isRefresh) return { token };

@@ -16,6 +16,8 @@ export type Gate = {
   readonly rules: readonly Rule[];
   /** Finds the caller, counts the request, and lets it pass. @throws {Problem} when it may not. */
   enter(request: FastifyRequest, reply: FastifyReply): Soon<void>;
+  /** Counts a request that goes no further, for its own form, by its address. @throws {Problem} `rate_limited` */
+  countOnly(request: FastifyRequest, reply: FastifyReply): Soon<void>;
 };
 
 export type GateOptions = {
@@ -54,16 +56,21 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     access, rules,
     enter(request, reply) {
       const guarded = request as Guarded; // the guard has dressed every request before its route's gate
-      const at: Place = { block: guarded[kFrom].block, rules, answer: reply };
+      const at = placeOf(guarded, reply);
       if (usernameRules.length) guarded[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
       switch (access.kind) {
         case 'open': return enterOpen(at);
         case 'refresh-token': return enterToRefresh(guarded, at);
-        case 'signed-in-if-sent': return request.headers.authorization === undefined ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
+        case 'signed-in-if-sent': return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
         case 'signed-in': return andThen(enterSignedIn(guarded, at), (caller) => meet(access, caller));
       }
     },
+    countOnly: (request, reply) => enterOpen(placeOf(request as Guarded, reply)),
   };
+
+  function placeOf(request: Guarded, answer: FastifyReply): Place {
+    return { block: request[kFrom].block, rules, answer };
+  }
 
   function enterOpen(at: Place): Soon<void> {
     return on.limiter.count(charges(ipRules, at.block), at);

@@ -147,17 +147,23 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function firstGates(request: FastifyRequest, reply: FastifyReply): Soon<boolean> {
     const { secure, allowedOrigin } = dress(request, reply);
     const malformed = formProblem(request.raw);
-    if (malformed) throw new Problem(malformed);
+    if (malformed) return andThen(countOnly(request, reply), () => { throw new Problem(malformed); });
     if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed') throw new Problem('https_required');
     if (!request.is404 && request.method !== 'OPTIONS') return true;
     const methods = request.method === 'OPTIONS' && request.url === '*' ? routes.allMethods() : routes.methods(request.url);
     if (request.method === 'OPTIONS' && methods.length > 0) return answerOptions(request, reply, methods, allowedOrigin);
-    const at = placeOf(request, reply);
-    return andThen(limits.count(charges(strayRules, at.block), at), () => {
+    return andThen(countOnly(request, reply), () => {
       if (methods.length === 0) throw new Problem('not_found');
       reply.header('allow', allow(methods));
       throw new Problem('method_not_allowed');
     });
+  }
+
+  /** Counts what will be refused for what it is, by its address: by the limits of its route, or of all paths that are none. */
+  function countOnly(request: FastifyRequest, reply: FastifyReply): Soon<void> {
+    if (!request.is404 && request.routeOptions.config[kGate]) return request.routeOptions.config[kGate].countOnly(request, reply);
+    const at = placeOf(request, reply);
+    return limits.count(charges(strayRules, at.block), at);
   }
 
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */

@@ -21,8 +21,7 @@ export function routeTable() {
         const key = `${method} ${route.url}`;
         if (known.has(key)) continue;
         known.add(key);
-        // find-my-way's own type for methods; Fastify's is a plain string
-        router.on(method as 'GET', route.url, () => {});
+        router.on(method, route.url, () => {});
         if (method === 'HEAD') continue;
         const summary = (route.schema as { summary?: string } | undefined)?.summary ?? '';
         rows.push({ method, path: route.url, access, limits: rules.map(({ limit }) => limit.text), summary });

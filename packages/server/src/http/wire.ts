@@ -103,6 +103,7 @@ export function makeWire(options: WireOptions): Wire {
   });
 
   const front = createServer({ noDelay: true }, accept);
+  let accepted = 0;
   let checks: NodeJS.Timeout | undefined;
   let closing = false;
 
@@ -129,9 +130,7 @@ export function makeWire(options: WireOptions): Wire {
 
     async close(graceMs) {
       drain();
-      // What the kernel has accepted and we have not would be reset with the listener: a whole turn of the loop takes it.
-      await setImmediate();
-      await setImmediate();
+      await takeQueued();
       front.close();
       const lingerMs = Math.min(times.lingerMs, graceMs);
       await connections.empty(lingerMs); // what is idle may have a request on its way
@@ -151,6 +150,7 @@ export function makeWire(options: WireOptions): Wire {
     const { remoteAddress } = socket;
     if (remoteAddress === undefined) return void socket.destroy(); // gone already
     const connection = connections.add(socket, normaliseAddress(remoteAddress));
+    accepted++;
     if (!secure) return one.take(connection, socket);
     socket.once('readable', () => {
       const start: Buffer | null = socket.read();
@@ -187,7 +187,22 @@ export function makeWire(options: WireOptions): Wire {
     for (const { phase } of connections.all) phase.finish();
     one.server.closeIdleConnections();
   }
+
+  /**
+   * What the kernel has accepted and we have not would be reset with the listener. A turn of the event loop takes one of
+   * them, and under load there is always one more: hence the bound.
+   */
+  async function takeQueued(): Promise<void> {
+    const until = clock.now() + TAKE_QUEUED_MS;
+    for (let quietTurns = 0; quietTurns < 2 && clock.now() < until; ) {
+      const before = accepted;
+      await setImmediate();
+      quietTurns = accepted === before ? quietTurns + 1 : 0;
+    }
+  }
 }
+
+const TAKE_QUEUED_MS = 80;
 
 /** The first byte of every TLS connection: a record of type handshake (RFC 8446 section 5.1). */
 const TLS_HANDSHAKE = 0x16;
