@@ -544,6 +544,17 @@ describe('time, HTTP/2', () => {
     });
   }
 
+  test('a stream that was given up and that nobody reads is not answered', async (t) => {
+    const { port, wire } = await start(t, { times: { headersMs: 200, requestMs: 200 } }, () => {});
+    const client = await openRawH2(port);
+    client.socket.write(Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, requestBlock('POST')), frame(frames.data, 0, 1, Buffer.from('half'))]));
+    await wait(30);
+    client.socket.write(frame(frames.reset, 0, 1, Buffer.of(0, 0, 0, 0)));
+    await client.closed;
+    assert.doesNotMatch(client.text(), /request_timeout/);
+    await until(() => wire.connections() === 0);
+  });
+
   test('a stream that has its answer and never ends its body is closed', async (t) => {
     const { port } = await start(t, { times: { headersMs: 200, requestMs: 200 } }, (request, response) => { request.resume(); response.end('early'); });
     const session = await openSession(t, port);
@@ -742,6 +753,9 @@ describe('peers that break off', () => {
       await wait(5);
       client.tcp.resetAndDestroy();
     }
+    (await openTcp(port)).socket.end();
+    (await openTls(port)).socket.end();
+    (await openRawH2(port)).socket.end();
     await until(() => wire.connections() === 0);
     const client = await openTls(port);
     client.socket.write(get('/alive'));

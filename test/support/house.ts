@@ -15,7 +15,7 @@ export const PASSWORD = 'seven grey herons at noon';
  * The server without its wire, in this process, so that a test can count what it does: `app.inject` asks. Settings by
  * their bare names; one user, `alice`, with {@link PASSWORD}.
  */
-export async function openApp(t: { after(work: () => void): void }, settings: Record<string, string> = {}, more: { routes?: (app: Server) => void; house?: (house: House) => House } = {}): Promise<{ app: Server; house: House }> {
+export async function openApp(t: { after(work: () => Promise<void> | void): void }, settings: Record<string, string> = {}, more: { routes?: (app: Server) => void; house?: (house: House) => House } = {}): Promise<{ app: Server; house: House }> {
   const env = Object.fromEntries(Object.entries({ DATA_DIR: folderFor(t), DATABASE_URL: 'sqlite::memory:', ...settings }).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
   const reading = readSettings({ mode: 'dev', env, flags: {}, readFile: () => '' });
   if ('mistakes' in reading) throw new Error(reading.mistakes.join('\n'));

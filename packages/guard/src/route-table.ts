@@ -5,6 +5,7 @@ import type { Rule } from './limit.ts';
 /** A route as `portcullis routes` shows it. */
 export type GuardedRoute = { readonly method: string; readonly path: string; readonly access: string; readonly limits: readonly string[]; readonly summary: string };
 
+/** Those that `Allow` tells of. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
 /** All routes, and which methods a path takes: for 405, for `Allow` and for preflights. */
@@ -21,7 +22,8 @@ export function routeTable() {
         const key = `${method} ${route.url}`;
         if (known.has(key)) continue;
         known.add(key);
-        router.on(method, route.url, () => {});
+        const common = METHODS.find((one) => one === method);
+        if (common) router.on(common, route.url, () => {});
         if (method === 'HEAD') continue;
         const summary = (route.schema as { summary?: string } | undefined)?.summary ?? '';
         rows.push({ method, path: route.url, access, limits: rules.map(({ limit }) => limit.text), summary });

@@ -122,6 +122,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
 
     /** The body did not come in time. What still comes of it reaches nobody, so nothing that was refused is handled after all. */
     function refuse(stream: ServerHttp2Stream): void {
+      if (stream.closed) return void stream.destroy(); // the peer gave up, and nobody reads what it had sent
       if (stream.headersSent) return stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
       const { status, headers, body } = refusal('request_timeout', true);
       cuts.get(stream)?.();
