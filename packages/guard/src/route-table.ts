@@ -25,7 +25,7 @@ export function routeTable() {
         const common = METHODS.find((one) => one === method);
         if (common) router.on(common, route.url, () => {});
         if (method === 'HEAD') continue;
-        const summary = (route.schema as { summary?: string } | undefined)?.summary ?? '';
+        const summary = route.schema?.summary ?? '';
         rows.push({ method, path: route.url, access, limits: rules.map(({ limit }) => limit.text), summary });
       }
     },
