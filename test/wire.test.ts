@@ -545,7 +545,7 @@ describe('time, HTTP/2', () => {
   }
 
   test('a stream that was given up and that nobody reads is not answered', async (t) => {
-    const { port, wire } = await start(t, { times: { headersMs: 200, requestMs: 200 } }, () => {});
+    const { port, wire } = await start(t, { times: { headersMs: 200, requestMs: 200, idleMs: 400 } }, () => {});
     const client = await openRawH2(port);
     client.socket.write(Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, requestBlock('POST')), frame(frames.data, 0, 1, Buffer.from('half'))]));
     await wait(30);

@@ -1,9 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '@portcullis/guard';
-import { type DevCertificate, devCertificate } from './lib/dev-certificate.ts';
+import { databaseFile } from './desk.ts';
+import type { User } from './domain/user/user.ts';
+import { type DevCertificate, devCertificate, isDevCertificate } from './lib/dev-certificate.ts';
 import { ownFolder, readText, writePrivately } from './lib/files.ts';
 import { randomBytes } from './lib/secret.ts';
+import type { Settings } from './settings/table.ts';
+import { sqliteStore } from './storage/sql/sql-store.ts';
 
 /** The demo's user and password: known to everyone, so `serve` starts with no store that has them. */
 export const DEMO_USER = { username: 'testuser', password: 'password123' } as const;
@@ -11,11 +15,13 @@ export const DEMO_USER = { username: 'testuser', password: 'password123' } as co
 /** Marks a secret as the demo's, so that `serve` can tell. */
 const DEMO_SECRET_PREFIX = 'demo-';
 
-export const isDemoSecret = (secret: string): boolean => secret.startsWith(DEMO_SECRET_PREFIX);
+const isDemoSecret = (secret: string): boolean => secret.startsWith(DEMO_SECRET_PREFIX);
+
+const secretFile = (dataDir: string): string => join(dataDir, 'master-secret');
 
 /** A secret of the demo's own, made once. */
 export function demoSecret(dataDir: string): { secret: string; file: string; how: 'new' | 'kept' } {
-  const file = join(dataDir, 'master-secret');
+  const file = secretFile(dataDir);
   ownFolder(dataDir);
   if (existsSync(file)) return { secret: readText(file).trim(), file, how: 'kept' };
   const secret = DEMO_SECRET_PREFIX + randomBytes(32).toString('base64url');
@@ -24,3 +30,49 @@ export function demoSecret(dataDir: string): { secret: string; file: string; how
 }
 
 export const demoCertificate = (dataDir: string, clock: Clock): Promise<DevCertificate> => devCertificate(dataDir, clock);
+
+/** What of the demo `serve` would be running with: each is a reason not to start. */
+export async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
+  const traces: string[] = [];
+  if (masterSecret !== undefined && isDemoSecret(masterSecret)) traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
+  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile)) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
+  if (dataDir === undefined || database === undefined) return traces;
+  if (isDemoFolder(dataDir)) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
+  const file = databaseFile({ dataDir, database });
+  if (file === ':memory:' || !existsSync(file)) return traces;
+  const user = await findDemoUser(file);
+  if (user) traces.push(traceOfUser(user));
+  return traces;
+}
+
+export const traceOfUser = ({ username }: User): string =>
+  `the store has the demo's user "${username}", whose password everybody knows: "portcullis users set-password ${username}" gives it another, "users remove" takes it away`;
+
+// What cannot be read has no trace of the demo; why it cannot is said when it is opened in earnest.
+
+function isDemoCertificate(file: string): boolean {
+  try {
+    return isDevCertificate(readText(file));
+  } catch {
+    return false;
+  }
+}
+
+function isDemoFolder(dataDir: string): boolean {
+  try {
+    return isDemoSecret(readText(secretFile(dataDir)));
+  } catch {
+    return false;
+  }
+}
+
+async function findDemoUser(file: string): Promise<User | undefined> {
+  await using held = new AsyncDisposableStack();
+  try {
+    const store = sqliteStore(file);
+    held.defer(store.close);
+    return await store.users.findDemo();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import type { Clock } from '@portcullis/guard';
 import { databaseFile, deskServices, logFile } from './desk.ts';
 import { failureTally } from './domain/audit/failure-tally.ts';
@@ -6,6 +5,7 @@ import { keyRing } from './domain/key/key-ring.ts';
 import { accessTokenMint } from './domain/token/access-token.ts';
 import { refreshTokens } from './domain/token/refresh-token.ts';
 import type { Services } from './flows/services.ts';
+import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import type { Settings } from './settings/table.ts';
@@ -25,15 +25,12 @@ export type HouseOptions = {
   readonly issuer: string;
   readonly masterSecret: string;
   readonly clock: Clock;
-  /** Called before the store is opened: a server makes sure that it is the only one. */
-  readonly lock?: () => void;
 };
 
 /** Opens what is there, or makes it, and brings its tables up to date. @throws {Error} of the system's, when a file cannot be opened. */
-export async function openHouse({ settings, issuer, masterSecret, clock, lock }: HouseOptions): Promise<House> {
+export async function openHouse({ settings, issuer, masterSecret, clock }: HouseOptions): Promise<House> {
   await using held = new AsyncDisposableStack();
-  mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
-  lock?.();
+  ownFolder(settings.dataDir);
   const log = securityLog({ file: logFile(settings), clock });
   held.defer(() => log.close());
   const store = sqliteStore(databaseFile(settings));

@@ -1,12 +1,10 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { resolve } from 'node:path';
 import { systemClock, trustedProxies } from '@portcullis/guard';
 import { makeApp, wireRefusal } from './app.ts';
-import { DEMO_USER, demoCertificate, demoSecret, isDemoSecret } from './demo.ts';
+import { DEMO_USER, demoCertificate, demoSecret, traceOfUser, tracesOfDemo } from './demo.ts';
 import { databaseFile, logFile } from './desk.ts';
-import type { User } from './domain/user/user.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey } from './flows/keep-keys.ts';
@@ -14,14 +12,12 @@ import { openHouse } from './house.ts';
 import { adminServer, type Detail } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { type Certificate, makeWire } from './http/wire.ts';
-import { isDevCertificate } from './lib/dev-certificate.ts';
-import { readText } from './lib/files.ts';
+import { ownFolder, readText } from './lib/files.ts';
 import { serverLog } from './lib/server-log.ts';
 import { Mistake, mistakesOf } from './mistake.ts';
 import { readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
-import { sqliteStore } from './storage/sql/sql-store.ts';
 
 /** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
 export type StartOptions = Pick<Sources, 'env'> & Partial<Pick<Sources, 'flags' | 'readFile'>> & {
@@ -79,15 +75,18 @@ export async function start(options: StartOptions): Promise<Running | { readonly
 async function open(settings: Settings, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
   const clock = systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward'));
   const made: Running['made'][number][] = [];
+  const database = databaseFile(settings);
+  const isNew = !existsSync(database);
+  lockStore(settings.dataDir, database, held);
   const secret = settings.masterSecret ?? demoMasterSecret(settings, made);
   const issuer = settings.issuer ?? `https://localhost:${settings.port}`;
   const tls = settings.tlsAtProxy ? 'at-proxy' : await certificate(settings, made);
 
-  const database = databaseFile(settings);
-  const isNew = !existsSync(database);
-  const house = await openHouse({ settings, issuer, masterSecret: secret, clock, lock: lockStore });
+  const house = await openHouse({ settings, issuer, masterSecret: secret, clock });
   held.defer(house.close);
   const { services } = house;
+  const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
+  if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
   await ensureSigningKey(services, settings.signingAlg, secret);
   await services.keyRing.load().catch((error: Error) => { throw new Mistake(error.message); });
   await services.revoked.load();
@@ -111,7 +110,7 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   every(held, 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
-  every(held, 60_000, keepCounters);
+  every(held, 1_000, keepCounters);
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
@@ -133,13 +132,15 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
       connections: wire.connections(), hashesWaiting: house.hashes.waiting(), revokedSessions: services.revoked.size(),
     };
   }
+}
 
-  function lockStore(): void {
-    if (database === ':memory:') return;
-    const unlock = lockForServer(`${database}.lock`);
-    if (!unlock) throw new Mistake(`another server has the store ${database}: a store on SQLite belongs to one`);
-    held.defer(unlock);
-  }
+/** Before anything is made or opened: two servers that start at once must not both make a secret. */
+function lockStore(dataDir: string, database: string, held: AsyncDisposableStack): void {
+  ownFolder(dataDir);
+  if (database === ':memory:') return;
+  const unlock = lockForServer(`${database}.lock`);
+  if (!unlock) throw new Mistake(`another server has the store ${database}: a store on SQLite belongs to one`);
+  held.defer(unlock);
 }
 
 function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]): string {
@@ -153,41 +154,6 @@ async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made:
   const demo = await demoCertificate(dataDir, systemClock());
   made.push({ what: 'certificate authority', where: demo.caFile, how: demo.made }, { what: 'certificate', where: demo.certFile, how: demo.made });
   return { cert: readText(demo.certFile), key: readText(demo.keyFile) };
-}
-
-/** What of the demo `serve` would be running with: each is a reason not to start. */
-async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
-  const traces: string[] = [];
-  if (masterSecret !== undefined && isDemoSecret(masterSecret)) traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
-  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile)) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
-  if (dataDir === undefined || database === undefined) return traces;
-  if (existsSync(resolve(dataDir, 'master-secret'))) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
-  const file = databaseFile({ dataDir, database });
-  if (file === ':memory:' || !existsSync(file)) return traces;
-  const user = await findDemoUser(file);
-  if (user) traces.push(`the store has the demo's user "${user.username}", whose password everybody knows: "portcullis users set-password ${user.username}" gives it another, "users remove" takes it away`);
-  return traces;
-}
-
-// What cannot be read has no trace of the demo; why it cannot is said when it is opened in earnest.
-
-function isDemoCertificate(file: string): boolean {
-  try {
-    return isDevCertificate(readText(file));
-  } catch {
-    return false;
-  }
-}
-
-async function findDemoUser(file: string): Promise<User | undefined> {
-  await using held = new AsyncDisposableStack();
-  try {
-    const store = sqliteStore(file);
-    held.defer(store.close);
-    return await store.users.findDemo();
-  } catch {
-    return undefined;
-  }
 }
 
 async function listenForOperators(listen: NonNullable<Settings['adminListen']>, detail: () => Promise<Detail>, held: AsyncDisposableStack): Promise<void> {
