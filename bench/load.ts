@@ -43,15 +43,19 @@ async function load(order: Order): Promise<Done> {
   const began = performance.now();
   // Stays awake: on loopback the kernel charges the waking of a sleeper to whoever sends to it, and the faster of two servers would never pay.
   let working = true;
-  (function stayAwake() { if (working) setImmediate(stayAwake); })();
-  await Promise.all(lines.map(async (line) => {
-    for (let at = began; at < began + order.forMs;) {
-      statuses.add(await line.ask(order));
-      const now = performance.now();
-      took.push(now - at);
-      at = now;
-    }
-  }));
+  (function stayAwake() {
+    if (working) setImmediate(stayAwake);
+  })();
+  await Promise.all(
+    lines.map(async (line) => {
+      for (let at = began; at < began + order.forMs;) {
+        statuses.add(await line.ask(order));
+        const now = performance.now();
+        took.push(now - at);
+        at = now;
+      }
+    }),
+  );
   working = false;
   const tookMs = performance.now() - began;
   took.sort((a, b) => a - b);
@@ -60,27 +64,37 @@ async function load(order: Order): Promise<Done> {
 }
 
 function http1Lines({ port, ca }: Order): Promise<Line[]> {
-  return Promise.all(Array.from({ length: LINES }, async () => {
-    const socket = connectTls({ host: '127.0.0.1', port, ca, servername: 'localhost', minVersion: 'TLSv1.3', ALPNProtocols: ['http/1.1'] });
-    await once(socket, 'secureConnect');
-    socket.setEncoding('latin1').setNoDelay();
-    let received = '';
-    let answered: (status: number) => void = () => {};
-    socket.on('data', (text: string) => {
-      received += text;
-      if (!isWhole(received)) return;
-      const status = Number(received.slice(9, 12)); // HTTP/1.1 200
-      received = '';
-      answered(status);
-    });
-    socket.on('close', () => answered(0));
-    return {
-      ask: (order) => new Promise((resolve) => {
-        answered = resolve;
-        if (!socket.write(bytesOf(order)) && socket.destroyed) resolve(0);
-      }),
-    };
-  }));
+  return Promise.all(
+    Array.from({ length: LINES }, async () => {
+      const socket = connectTls({
+        host: '127.0.0.1',
+        port,
+        ca,
+        servername: 'localhost',
+        minVersion: 'TLSv1.3',
+        ALPNProtocols: ['http/1.1'],
+      });
+      await once(socket, 'secureConnect');
+      socket.setEncoding('latin1').setNoDelay();
+      let received = '';
+      let answered: (status: number) => void = () => {};
+      socket.on('data', (text: string) => {
+        received += text;
+        if (!isWhole(received)) return;
+        const status = Number(received.slice(9, 12)); // HTTP/1.1 200
+        received = '';
+        answered(status);
+      });
+      socket.on('close', () => answered(0));
+      return {
+        ask: (order) =>
+          new Promise((resolve) => {
+            answered = resolve;
+            if (!socket.write(bytesOf(order)) && socket.destroyed) resolve(0);
+          }),
+      };
+    }),
+  );
 }
 
 function isWhole(text: string): boolean {
@@ -101,18 +115,27 @@ function bytesOf(order: Order): Buffer {
 }
 
 async function http2Lines({ port, ca }: Order): Promise<Line[]> {
-  const sessions = await Promise.all(Array.from({ length: LINES / STREAMS }, async () => {
-    const session = connectHttp2(`https://localhost:${port}`, { host: '127.0.0.1', ca, minVersion: 'TLSv1.3' });
-    await once(session, 'remoteSettings');
-    return session;
-  }));
-  return sessions.flatMap((session) => Array.from({ length: STREAMS }, () => ({ ask: (order) => askOver(session, order) } satisfies Line)));
+  const sessions = await Promise.all(
+    Array.from({ length: LINES / STREAMS }, async () => {
+      const session = connectHttp2(`https://localhost:${port}`, { host: '127.0.0.1', ca, minVersion: 'TLSv1.3' });
+      await once(session, 'remoteSettings');
+      return session;
+    }),
+  );
+  return sessions.flatMap((session) => Array.from({ length: STREAMS }, () => ({ ask: (order) => askOver(session, order) }) satisfies Line));
 }
 
 function askOver(session: ClientHttp2Session, { method, path, headers }: Order): Promise<number> {
   return new Promise((resolve) => {
     const stream = session.request({ ':method': method, ':path': path, ...headers });
     let status = 0;
-    stream.on('response', (answer) => { status = answer[':status'] ?? 0; }).on('close', () => resolve(status)).on('error', () => {}).resume().end();
+    stream
+      .on('response', (answer) => {
+        status = answer[':status'] ?? 0;
+      })
+      .on('close', () => resolve(status))
+      .on('error', () => {})
+      .resume()
+      .end();
   });
 }

@@ -13,7 +13,9 @@ import type { Done, Order } from './load.ts';
  * against Node's own HTTPS server with the same certificate, which answers the same body and asks nothing. Both are
  * measured in turn, many times, because a machine's speed drifts more than what is measured.
  */
-const { values: { json } } = parseArgs({ options: { json: { type: 'boolean', default: false } } });
+const {
+  values: { json },
+} = parseArgs({ options: { json: { type: 'boolean', default: false } } });
 
 const ROUNDS = 6;
 const WARM_UP_MS = 1_000;
@@ -40,11 +42,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 const until = { after: (work: () => Promise<void> | void) => held.defer(async () => work()) };
 const program = await startProgram(until, {
   folder: folderFor(until),
-  settings: { ...wideLimits, PROTECTED_LIMITS: '1000000000 per minute by ip', AUTH_FAILURE_LIMITS: '1000000000 per minute by ip', LOGOUT_LIMITS: '1 per hour by ip' },
+  settings: {
+    ...wideLimits,
+    PROTECTED_LIMITS: '1000000000 per minute by ip',
+    AUTH_FAILURE_LIMITS: '1000000000 per minute by ip',
+    LOGOUT_LIMITS: '1 per hour by ip',
+  },
 });
 const { access, tampered } = await seeItWork(program);
 const bare = start('bare.ts', [join(program.folder, 'cert.pem'), join(program.folder, 'key.pem')]);
-const [ports] = await once(bare, 'message', { signal: ended.signal }) as [{ http1: number; http2: number }];
+const [ports] = (await once(bare, 'message', { signal: ended.signal })) as [{ http1: number; http2: number }];
 const generator = start('load.ts');
 
 const rows = makeRows();
@@ -54,7 +61,11 @@ const slices = new Map<Row, Slice[]>(rows.map((row) => [row, []]));
 for (let round = 0; round < ROUNDS; round++) for (const row of rows) slices.get(row)?.push(await measure(row, row.forMs));
 
 const results = rows.map(resultOf);
-console.log(json ? JSON.stringify({ node: process.version, cores: availableParallelism(), rounds: ROUNDS, rows: results }, undefined, 2) : tableOf(results));
+console.log(
+  json
+    ? JSON.stringify({ node: process.version, cores: availableParallelism(), rounds: ROUNDS, rows: results }, undefined, 2)
+    : tableOf(results),
+);
 
 function makeRows(): Row[] {
   const ours = { pid: program.pid, port: program.port };
@@ -63,14 +74,30 @@ function makeRows(): Row[] {
   const { authorization: _, ...anonymous } = headers;
 
   const bare1: Row = { name: 'bare node:https', server: { pid: bare.pid!, port: ports.http1 }, order: get, status: 200, forMs: 1_500 };
-  const bare2: Row = { name: 'bare node:http2', server: { pid: bare.pid!, port: ports.http2 }, order: { ...get, over: 'HTTP/2' }, status: 200, forMs: 700 };
+  const bare2: Row = {
+    name: 'bare node:http2',
+    server: { pid: bare.pid!, port: ports.http2 },
+    order: { ...get, over: 'HTTP/2' },
+    status: 200,
+    forMs: 700,
+  };
   const refused = { server: ours, forMs: 700, against: bare1 };
   return [
     bare1,
     { name: 'GET /protected, all gates', server: ours, order: get, status: 200, forMs: 1_500, against: bare1 },
     { ...refused, name: '401, no token', order: { ...get, headers: anonymous }, status: 401 },
-    { ...refused, name: '401, bad signature', order: { ...get, headers: { ...headers, authorization: `Bearer ${tampered}` } }, status: 401 },
-    { ...refused, name: '429, over the limit', order: { ...get, method: 'POST', path: '/logout', headers: { ...headers, 'content-length': '0' } }, status: 429 },
+    {
+      ...refused,
+      name: '401, bad signature',
+      order: { ...get, headers: { ...headers, authorization: `Bearer ${tampered}` } },
+      status: 401,
+    },
+    {
+      ...refused,
+      name: '429, over the limit',
+      order: { ...get, method: 'POST', path: '/logout', headers: { ...headers, 'content-length': '0' } },
+      status: 429,
+    },
     bare2,
     { name: 'GET /protected over HTTP/2', server: ours, order: { ...get, over: 'HTTP/2' }, status: 200, forMs: 700, against: bare2 },
   ];
@@ -79,7 +106,7 @@ function makeRows(): Row[] {
 async function measure({ name, server, order, status }: Row, forMs: number): Promise<Slice> {
   const before = cpuUs(server.pid);
   generator.send({ ...order, port: server.port, ca: program.ca, forMs } satisfies Order);
-  const [done] = await once(generator, 'message', { signal: ended.signal }) as [Done];
+  const [done] = (await once(generator, 'message', { signal: ended.signal })) as [Done];
   assert.deepEqual(done.statuses, [status], name);
   return { ...done, cpuUs: (cpuUs(server.pid) - before) / done.completed };
 }
@@ -93,7 +120,15 @@ async function seeItWork(program: Program): Promise<{ access: string; tampered: 
 
   const { status, json, headers } = await ask(access);
   assert.deepEqual({ status, json }, { status: 200, json: { logged_in_as: 'testuser' } });
-  for (const name of ['strict-transport-security', 'content-security-policy', 'x-content-type-options', 'x-request-id', 'ratelimit', 'ratelimit-policy']) assert.ok(headers[name], name);
+  for (const name of [
+    'strict-transport-security',
+    'content-security-policy',
+    'x-content-type-options',
+    'x-request-id',
+    'ratelimit',
+    'ratelimit-policy',
+  ])
+    assert.ok(headers[name], name);
   assert.equal(headers['access-control-allow-origin'], FRONT_END);
   assert.equal(headers['cache-control'], 'no-store');
 
@@ -108,16 +143,22 @@ async function seeItWork(program: Program): Promise<{ access: string; tampered: 
 
 /** Every request of a burst is on the limit's account, to the last one. */
 async function seeItCount(program: Program, row: Row): Promise<void> {
-  const left = async () => Number(/;r=(\d+)/.exec(String((await program.ask('GET', '/protected', { bearer: access })).headers.ratelimit))?.[1]);
+  const left = async () =>
+    Number(/;r=(\d+)/.exec(String((await program.ask('GET', '/protected', { bearer: access })).headers.ratelimit))?.[1]);
   const before = await left();
   const { completed } = await measure(row, 200);
-  assert.equal(before - await left(), completed + 1);
+  assert.equal(before - (await left()), completed + 1);
 }
 
 function start(file: string, args: string[] = []): ChildProcess {
   const child = fork(join(import.meta.dirname, file), args);
   child.once('exit', () => ended.abort(new Error(`${file} has ended`)));
-  held.defer(async () => { if (child.connected) { child.disconnect(); await once(child, 'exit'); } });
+  held.defer(async () => {
+    if (child.connected) {
+      child.disconnect();
+      await once(child, 'exit');
+    }
+  });
   return child;
 }
 
@@ -130,7 +171,7 @@ function resultOf(row: Row) {
     name: row.name,
     cpuUs: spread(own.map((slice) => slice.cpuUs)),
     ratio: base && spread(own.map((slice, round) => slice.cpuUs / base[round]!.cpuUs)),
-    perSecond: spread(own.map(({ completed, tookMs }) => completed / tookMs * 1_000)).median,
+    perSecond: spread(own.map(({ completed, tookMs }) => (completed / tookMs) * 1_000)).median,
     p50Ms: spread(own.map(({ p50Ms }) => p50Ms)).median,
     p99Ms: spread(own.map(({ p99Ms }) => p99Ms)).median,
   };
@@ -143,14 +184,28 @@ function spread(values: readonly number[]): Spread {
 }
 
 function tableOf(results: readonly Result[]): string {
-  const shown = (of: Spread | undefined, digits: number) => (of ? `${of.median.toFixed(digits)} (${of.min.toFixed(digits)}..${of.max.toFixed(digits)})` : '');
+  const shown = (of: Spread | undefined, digits: number) =>
+    of ? `${of.median.toFixed(digits)} (${of.min.toFixed(digits)}..${of.max.toFixed(digits)})` : '';
   const lines = [
     ['', 'server CPU µs/request', '× bare', 'requests/s', 'p50 ms', 'p99 ms'],
-    ...results.map(({ name, cpuUs, ratio, perSecond, p50Ms, p99Ms }) => [name, shown(cpuUs, 1), shown(ratio, 2), perSecond.toFixed(0), p50Ms.toFixed(2), p99Ms.toFixed(2)]),
+    ...results.map(({ name, cpuUs, ratio, perSecond, p50Ms, p99Ms }) => [
+      name,
+      shown(cpuUs, 1),
+      shown(ratio, 2),
+      perSecond.toFixed(0),
+      p50Ms.toFixed(2),
+      p99Ms.toFixed(2),
+    ]),
   ];
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
   return [
-    `Node ${process.version}, ${availableParallelism()} cores, 32 requests at a time over TLS 1.3; medians of ${ROUNDS} rounds (min..max)`, '',
-    ...lines.map((line) => line.map((cell, column) => (column ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join('  ').trimEnd()),
+    `Node ${process.version}, ${availableParallelism()} cores, 32 requests at a time over TLS 1.3; medians of ${ROUNDS} rounds (min..max)`,
+    '',
+    ...lines.map((line) =>
+      line
+        .map((cell, column) => (column ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+        .join('  ')
+        .trimEnd(),
+    ),
   ].join('\n');
 }

@@ -49,14 +49,18 @@ describe('what body gets which answer', () => {
   test('docs/reference/bodies.md says the same', () => {
     const rows = bodies.map(({ what, gets }) => `| ${what} | ${gets === 'read' ? 'read' : `${problems[gets].status} \`${gets}\``} |`);
     const page = readFileSync(new URL('../docs/reference/bodies.md', import.meta.url), 'utf8');
-    assert.deepEqual(page.split('\n').filter((line) => /^\| (?!sent \||---)/.test(line)), rows);
+    assert.deepEqual(
+      page.split('\n').filter((line) => /^\| (?!sent \||---)/.test(line)),
+      rows,
+    );
   });
 });
 
 describe('how it is sent', () => {
   const json = { 'content-type': 'application/json' };
   const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
-  const say = (fields: Record<string, string>, body: string, end = false) => speak(program, head('POST', '/login', { ...json, ...fields }) + body, { end });
+  const say = (fields: Record<string, string>, body: string, end = false) =>
+    speak(program, head('POST', '/login', { ...json, ...fields }) + body, { end });
 
   test('in chunks', async () => {
     const chunked = { 'transfer-encoding': 'chunked' };
@@ -65,7 +69,8 @@ describe('how it is sent', () => {
     await changingNothing(async () => {
       assertRefused(await say(chunked, `${chunk(good.padEnd(16_385))}0\r\n\r\n`), 'body_too_large');
       assertRefused(await say(chunked, '0\r\n\r\n'), 'body_invalid');
-      for (const wrong of ['zz\r\nx\r\n', '-1\r\nx\r\n', '5\r\nabcdefgh\r\n0\r\n\r\n']) assertRefused(await say(chunked, wrong), 'request_malformed', wrong);
+      for (const wrong of ['zz\r\nx\r\n', '-1\r\nx\r\n', '5\r\nabcdefgh\r\n0\r\n\r\n'])
+        assertRefused(await say(chunked, wrong), 'request_malformed', wrong);
     });
   });
 
@@ -82,15 +87,24 @@ describe('how it is sent', () => {
       assertRefused(await say({ 'content-length': '10' }, good), 'body_malformed', 'shorter');
       assertRefused(await say({ 'content-length': '100' }, good, true), 'request_malformed', 'longer');
       assertRefused(await say({ 'content-length': '99999999999' }, good), 'body_too_large', 'far longer');
-      for (const length of ['-1', '+5', '5x', '', '1e3', '9'.repeat(30), `${good.length}, ${good.length}`]) assertRefused(await say({ 'content-length': length }, good), 'request_malformed', length);
+      for (const length of ['-1', '+5', '5x', '', '1e3', '9'.repeat(30), `${good.length}, ${good.length}`])
+        assertRefused(await say({ 'content-length': length }, good), 'request_malformed', length);
       assertRefused(await say({ 'content-length': '5', 'Content-Length': '6' }, good), 'request_malformed', 'two of them');
-      assertRefused(await say({ 'content-length': String(good.length), 'transfer-encoding': 'chunked' }, `${chunk(good)}0\r\n\r\n`), 'request_malformed', 'and in chunks');
+      assertRefused(
+        await say({ 'content-length': String(good.length), 'transfer-encoding': 'chunked' }, `${chunk(good)}0\r\n\r\n`),
+        'request_malformed',
+        'and in chunks',
+      );
     });
   });
 
   test('with two types: none of them counts', async () => {
     await changingNothing(async () => {
-      for (const [one, two] of [['application/json', 'text/plain'], ['text/plain', 'application/json'], ['application/json', 'application/json']]) {
+      for (const [one, two] of [
+        ['application/json', 'text/plain'],
+        ['text/plain', 'application/json'],
+        ['application/json', 'application/json'],
+      ]) {
         const lines = `POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: ${one}\r\ncontent-type: ${two}\r\nContent-Length: ${good.length}\r\n\r\n`;
         assertRefused(await speak(program, lines + good), 'media_type_unsupported');
       }
@@ -115,8 +129,18 @@ describe('routes that need no body', () => {
       assert.equal(next.status, 200, next.text);
       refresh = next.json.refresh_token;
     }
-    for (const [body, type, code] of [['[]', 'application/json', 'body_invalid'], ['{"x":1}', 'application/json', 'body_invalid'], ['{', 'application/json', 'body_malformed'], ['x', 'text/plain', 'media_type_unsupported'], ['x'.repeat(20_000), 'application/json', 'body_too_large']] as const) {
-      assertRefused(await program.ask('POST', '/refresh', { bearer: refresh, body, headers: { 'content-type': type } }), code, body.slice(0, 9));
+    for (const [body, type, code] of [
+      ['[]', 'application/json', 'body_invalid'],
+      ['{"x":1}', 'application/json', 'body_invalid'],
+      ['{', 'application/json', 'body_malformed'],
+      ['x', 'text/plain', 'media_type_unsupported'],
+      ['x'.repeat(20_000), 'application/json', 'body_too_large'],
+    ] as const) {
+      assertRefused(
+        await program.ask('POST', '/refresh', { bearer: refresh, body, headers: { 'content-type': type } }),
+        code,
+        body.slice(0, 9),
+      );
     }
     const { status, json } = await program.ask('POST', '/refresh', { bearer: refresh });
     assert.equal(status, 200, 'what was refused did not rotate it');
@@ -128,24 +152,45 @@ describe('routes that need no body', () => {
     const text = JSON.stringify(refresh);
     await changingNothing(async () => {
       for (const [body, code] of [
-        ['[]', 'body_invalid'], [text, 'body_invalid'], [`{"refresh_token":[${text}]}`, 'body_invalid'], ['{"refresh_token":null}', 'body_invalid'], ['{"refresh_token":1}', 'body_invalid'], [`{"refresh_token":${text},"x":1}`, 'body_invalid'],
-        [`{"refresh_token":"${'x'.repeat(1_025)}"}`, 'body_invalid'], [`{"refresh_token":${text}`, 'body_malformed'], [`{"__proto__":{"refresh_token":${text}}}`, 'body_malformed'],
+        ['[]', 'body_invalid'],
+        [text, 'body_invalid'],
+        [`{"refresh_token":[${text}]}`, 'body_invalid'],
+        ['{"refresh_token":null}', 'body_invalid'],
+        ['{"refresh_token":1}', 'body_invalid'],
+        [`{"refresh_token":${text},"x":1}`, 'body_invalid'],
+        [`{"refresh_token":"${'x'.repeat(1_025)}"}`, 'body_invalid'],
+        [`{"refresh_token":${text}`, 'body_malformed'],
+        [`{"__proto__":{"refresh_token":${text}}}`, 'body_malformed'],
       ] as const) {
         assertRefused(await program.ask('POST', '/logout', { body }), code, body.slice(0, 40));
         assertRefused(await program.ask('POST', '/logout', { body, bearer: access }), code, body.slice(0, 40));
       }
-      assertRefused(await program.ask('POST', '/logout', { body: `refresh_token=${refresh}`, headers: { 'content-type': 'application/x-www-form-urlencoded' } }), 'media_type_unsupported');
+      assertRefused(
+        await program.ask('POST', '/logout', {
+          body: `refresh_token=${refresh}`,
+          headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        }),
+        'media_type_unsupported',
+      );
     });
     assert.equal((await program.ask('GET', '/protected', { bearer: access })).status, 200);
   });
 
   test('a GET with a body is answered as one without', async () => {
     const { access } = await logIn(program);
-    for (const [type, body] of [['application/json', '{'], ['text/plain', 'x']] as const) {
-      const answer = await speak(program, head('GET', '/protected', { authorization: `Bearer ${access}`, 'content-type': type, 'content-length': String(body.length) }) + body);
+    for (const [type, body] of [
+      ['application/json', '{'],
+      ['text/plain', 'x'],
+    ] as const) {
+      const answer = await speak(
+        program,
+        head('GET', '/protected', { authorization: `Bearer ${access}`, 'content-type': type, 'content-length': String(body.length) }) +
+          body,
+      );
       assert.equal(answer.text, '{"logged_in_as":"testuser"}');
     }
   });
 });
 
-test('nothing that was sent here was a fault of ours', () => assert.doesNotMatch(program.output(), /fault|"level":"(error|fatal)"|at .*\.[jt]s:\d/));
+test('nothing that was sent here was a fault of ours', () =>
+  assert.doesNotMatch(program.output(), /fault|"level":"(error|fatal)"|at .*\.[jt]s:\d/));

@@ -23,10 +23,13 @@ const ENV = { PATH: process.env.PATH, HOME: process.env.HOME };
 type Ran = Awaited<ReturnType<typeof runCommand>>;
 
 /** A command on the store of a folder, as an operator runs it who has that in the environment and nothing else. */
-const at = (folder: string, settings: Record<string, string> = {}) => (args: readonly string[], input?: string): Promise<Ran> =>
-  runCommand(args, { env: { TZ: 'UTC', PORTCULLIS_DATA_DIR: folder, ...settings }, ...(input !== undefined && { input }), cwd: folder });
+const at =
+  (folder: string, settings: Record<string, string> = {}) =>
+  (args: readonly string[], input?: string): Promise<Ran> =>
+    runCommand(args, { env: { TZ: 'UTC', PORTCULLIS_DATA_DIR: folder, ...settings }, ...(input !== undefined && { input }), cwd: folder });
 
-function jsonOf({ code, stdout, stderr }: Ran): any { // whatever the command says
+function jsonOf({ code, stdout, stderr }: Ran): any {
+  // whatever the command says
   assert.equal(code, 0, stderr);
   return JSON.parse(stdout);
 }
@@ -66,34 +69,62 @@ async function transcript(name: string, folder: string, lines: readonly Line[], 
 async function here(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
   let stdout = '';
   let stderr = '';
-  const code = await runHere({ argv: args, env, stdout: { write: (text) => { stdout += text; } }, stderr: { write: (text) => { stderr += text; } } });
+  const code = await runHere({
+    argv: args,
+    env,
+    stdout: {
+      write: (text) => {
+        stdout += text;
+      },
+    },
+    stderr: {
+      write: (text) => {
+        stderr += text;
+      },
+    },
+  });
   return { code, stdout, stderr };
 }
 
 function holds(path: string, text: string): void {
   const file = fileURLToPath(new URL(path, import.meta.url));
   if (process.env.UPDATE) return writeFileSync(file, text);
-  assert.equal(text, existsSync(file) ? readFileSync(file, 'utf8') : '', `test/${path} says otherwise; if it should not, renew it with UPDATE=1`);
+  assert.equal(
+    text,
+    existsSync(file) ? readFileSync(file, 'utf8') : '',
+    `test/${path} says otherwise; if it should not, renew it with UPDATE=1`,
+  );
 }
 
 /** Ids, times, keys and places by the order in which they come, as wide as they are. */
 function steadier(folder: string): (text: string) => string {
   const seen = new Map<string, string>();
-  const number = (found: string, prefix: string): string => seen.get(found) ?? seen.set(found, prefix + String(seen.size + 1).padStart(found.length - prefix.length, '0')).get(found) ?? '';
-  return (text) => text
-    .replaceAll(folder, '/FOLDER')
-    .replace(/\b(usr|ses|aud)_[0-9a-f]{32}\b/g, (id) => number(id, id.slice(0, 4)))
-    .replace(/(?<![\w-])[\w-]{43}(?![\w-])/g, (kid) => number(kid, 'kid_'))
-    .replace(/\b\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(\.\d{3}Z)?/g, (_, gap: string, rest = '') => `2026-01-31${gap}12:00:00${rest && '.000Z'}`)
-    .replace(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/g, '00000000-0000-4000-8000-000000000000')
-    .replace(/\b[\d,]+ bytes/, 'N bytes')
-    .replace(/localhost:\d+/g, 'localhost:PORT').replace(/port \d+ on/g, 'port PORT on');
+  const number = (found: string, prefix: string): string =>
+    seen.get(found) ?? seen.set(found, prefix + String(seen.size + 1).padStart(found.length - prefix.length, '0')).get(found) ?? '';
+  return (text) =>
+    text
+      .replaceAll(folder, '/FOLDER')
+      .replace(/\b(usr|ses|aud)_[0-9a-f]{32}\b/g, (id) => number(id, id.slice(0, 4)))
+      .replace(/(?<![\w-])[\w-]{43}(?![\w-])/g, (kid) => number(kid, 'kid_'))
+      .replace(
+        /\b\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(\.\d{3}Z)?/g,
+        (_, gap: string, rest = '') => `2026-01-31${gap}12:00:00${rest && '.000Z'}`,
+      )
+      .replace(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/g, '00000000-0000-4000-8000-000000000000')
+      .replace(/\b[\d,]+ bytes/, 'N bytes')
+      .replace(/localhost:\d+/g, 'localhost:PORT')
+      .replace(/port \d+ on/g, 'port PORT on');
 }
 
 test('help: every command says what it takes, with examples', async (t) => {
   const folder = folderFor(t);
   const names = ['', 'users', 'sessions', 'keys', 'audit', ...commands.map(({ name }) => name)];
-  await transcript('help', folder, names.map((name) => [...name.split(' ').filter(Boolean), '--help']), (args) => here(args));
+  await transcript(
+    'help',
+    folder,
+    names.map((name) => [...name.split(' ').filter(Boolean), '--help']),
+    (args) => here(args),
+  );
   for (const { name, examples } of commands) {
     const { stdout } = await here([...name.split(' '), '--help']);
     for (const [line] of examples) assert.ok(stdout.includes(`  portcullis ${line}`), name);
@@ -104,11 +135,32 @@ test('help: every command says what it takes, with examples', async (t) => {
 
 test('wrong usage is told in one line, with what was meant and where to look', async (t) => {
   const folder = folderFor(t);
-  await transcript('usage', folder, [
-    [], ['users'], ['usres', 'list'], ['srve'], ['users', 'lst'], ['serve', '--prt', '6000'], ['users', 'list', '--data-dir'], ['users', 'add'], ['users', 'add', 'anna', 'hunter2'],
-    ['users', 'add', 'anna', '--password=hunter2'], ['keys', 'rotate', '--alg', 'HS256'], ['audit', 'list', '--limit', '0'], ['sessions', 'end'], ['sessions', 'end', 'ses_1', '--user', 'anna'],
-  ], (args) => here(args));
-  for (const args of [['users', 'add'], ['users', 'add', 'anna']]) refused(await at(folder)(args), 2, /^Wrong usage: .*See "portcullis users add --help"\.\n$/);
+  await transcript(
+    'usage',
+    folder,
+    [
+      [],
+      ['users'],
+      ['usres', 'list'],
+      ['srve'],
+      ['users', 'lst'],
+      ['serve', '--prt', '6000'],
+      ['users', 'list', '--data-dir'],
+      ['users', 'add'],
+      ['users', 'add', 'anna', 'hunter2'],
+      ['users', 'add', 'anna', '--password=hunter2'],
+      ['keys', 'rotate', '--alg', 'HS256'],
+      ['audit', 'list', '--limit', '0'],
+      ['sessions', 'end'],
+      ['sessions', 'end', 'ses_1', '--user', 'anna'],
+    ],
+    (args) => here(args),
+  );
+  for (const args of [
+    ['users', 'add'],
+    ['users', 'add', 'anna'],
+  ])
+    refused(await at(folder)(args), 2, /^Wrong usage: .*See "portcullis users add --help"\.\n$/);
   assert.deepEqual(readdirSync(folder), [], 'wrong usage makes nothing');
 });
 
@@ -118,12 +170,25 @@ test('without a store, a command says so and makes none; "users add" and "migrat
   mkdirSync(join(folder, 'deep/er'), { recursive: true });
   const inNone = at(folder, { PORTCULLIS_DATA_DIR: join(folder, 'none') });
   const store = ['--data-dir', join(folder, 'none')];
-  for (const args of [['users', 'list'], ['users', 'show', 'anna'], ['users', 'remove', 'anna', '--yes'], ['sessions', 'end', 'ses_1'], ['keys', 'rotate'], ['audit', 'tail'], ['backup', 'copy.db'], ['migrate', '--status']]) {
+  for (const args of [
+    ['users', 'list'],
+    ['users', 'show', 'anna'],
+    ['users', 'remove', 'anna', '--yes'],
+    ['sessions', 'end', 'ses_1'],
+    ['keys', 'rotate'],
+    ['audit', 'tail'],
+    ['backup', 'copy.db'],
+    ['migrate', '--status'],
+  ]) {
     refused(await here([...args, ...store]), 2, /^Not done: there is no store at .*none\/portcullis\.db: .*--data-dir.*\n$/);
   }
   refused(await inNone(['users', 'list']), 2, /^Not done: there is no store at .*none\/portcullis\.db: /);
   refused(await here(['users', 'list', '--database-url', 'sqlite::memory:']), 2, /^Not done: PORTCULLIS_DATABASE_URL: a store in memory/);
-  refused(await inNone(['users', 'add', 'anna', '--password-stdin'], 'short\n'), 1, /^Password too short: A password has at least 15 characters.* \(password_too_short\)\n$/);
+  refused(
+    await inNone(['users', 'add', 'anna', '--password-stdin'], 'short\n'),
+    1,
+    /^Password too short: A password has at least 15 characters.* \(password_too_short\)\n$/,
+  );
   refused(await inNone(['users', 'add', ' anna', '--password-stdin'], `${PASSWORD}\n`), 1, /^Invalid username: .*\(username_invalid\)\n$/);
   assert.deepEqual(readdirSync(folder), ['deep'], 'what is refused makes nothing');
 
@@ -144,7 +209,8 @@ test('a store without tables, and a file that is none, are told as such and left
   assert.match((await run(['migrate', '--status'])).stdout, /0001_first +due/);
   writeFileSync(file, 'this is a letter to my aunt, and no database at all. '.repeat(100));
   const before = readFileSync(file, 'utf8');
-  for (const args of [['users', 'list'], ['migrate'], ['users', 'add', 'anna', '--password-stdin']]) refused(await run(args, `${PASSWORD}\n`), 2, /^Not done: the store cannot be opened: file is not a database\n$/);
+  for (const args of [['users', 'list'], ['migrate'], ['users', 'add', 'anna', '--password-stdin']])
+    refused(await run(args, `${PASSWORD}\n`), 2, /^Not done: the store cannot be opened: file is not a database\n$/);
   assert.equal(readFileSync(file, 'utf8'), before);
 });
 
@@ -152,34 +218,40 @@ test('an operator beside a running server', async (t) => {
   const program = await startProgram(t, { settings: wideLimits });
   await logIn(program);
   await program.ask('POST', '/login', { json: { username: 'evil\u001b[31m\nname\u202e', password: 'x' } });
-  await transcript('operator', program.folder, [
-    { args: ['users', 'add', 'anna', '--password-stdin'], input: `${PASSWORD}\n` },
-    { args: ['users', 'add', 'ANNA', '--password-stdin'], input: `${PASSWORD}\n` },
-    { args: ['users', 'add', 'ben', '--password-stdin'], input: 'passwordpassword\n' },
-    { args: ['users', 'add', '多語 😀', '--password-stdin'], input: `${PASSWORD}\r\nanything\n` },
-    ['users', 'list'],
-    ['users', 'show', 'Anna'],
-    ['users', 'show', 'anna', '--json'],
-    ['users', 'show', 'nobody'],
-    ['sessions', 'list'],
-    ['sessions', 'list', '--user', 'anna'],
-    ['users', 'disable', 'testuser'],
-    ['users', 'enable', 'testuser', '--json'],
-    { args: ['users', 'set-password', 'testuser', '--password-stdin'], input: 'this is not the demo any more' },
-    ['users', 'remove', '多語 😀'],
-    ['users', 'remove', '多語 😀', '--yes'],
-    ['users', 'list', '--json'],
-    ['sessions', 'end', '--user', 'anna'],
-    ['sessions', 'end', 'ses_0'],
-    ['keys', 'list'],
-    ['keys', 'rotate'],
-    ['keys', 'rotate', '--dev'],
-    ['keys', 'list'],
-    ['migrate'],
-    ['migrate', '--status'],
-    ['audit', 'list'],
-    ['audit', 'list', '--action', 'login_failed', '--json'],
-  ], (args, input) => (/list|show|status/.test(args.join(' ')) ? here(args, { PORTCULLIS_DATA_DIR: program.folder }) : at(program.folder)(args, input)));
+  await transcript(
+    'operator',
+    program.folder,
+    [
+      { args: ['users', 'add', 'anna', '--password-stdin'], input: `${PASSWORD}\n` },
+      { args: ['users', 'add', 'ANNA', '--password-stdin'], input: `${PASSWORD}\n` },
+      { args: ['users', 'add', 'ben', '--password-stdin'], input: 'passwordpassword\n' },
+      { args: ['users', 'add', '多語 😀', '--password-stdin'], input: `${PASSWORD}\r\nanything\n` },
+      ['users', 'list'],
+      ['users', 'show', 'Anna'],
+      ['users', 'show', 'anna', '--json'],
+      ['users', 'show', 'nobody'],
+      ['sessions', 'list'],
+      ['sessions', 'list', '--user', 'anna'],
+      ['users', 'disable', 'testuser'],
+      ['users', 'enable', 'testuser', '--json'],
+      { args: ['users', 'set-password', 'testuser', '--password-stdin'], input: 'this is not the demo any more' },
+      ['users', 'remove', '多語 😀'],
+      ['users', 'remove', '多語 😀', '--yes'],
+      ['users', 'list', '--json'],
+      ['sessions', 'end', '--user', 'anna'],
+      ['sessions', 'end', 'ses_0'],
+      ['keys', 'list'],
+      ['keys', 'rotate'],
+      ['keys', 'rotate', '--dev'],
+      ['keys', 'list'],
+      ['migrate'],
+      ['migrate', '--status'],
+      ['audit', 'list'],
+      ['audit', 'list', '--action', 'login_failed', '--json'],
+    ],
+    (args, input) =>
+      /list|show|status/.test(args.join(' ')) ? here(args, { PORTCULLIS_DATA_DIR: program.folder }) : at(program.folder)(args, input),
+  );
 });
 
 // --- Beside a running server ---
@@ -192,7 +264,8 @@ test('what an operator takes away, the running server refuses from the next requ
     assert.deepEqual([asked.status, asked.json.code], [401, 'token_revoked'], what);
     assert.equal((await program.ask('POST', '/refresh', { bearer: refresh })).status, 401, what);
   };
-  const works = async ({ access }: { access: string }): Promise<void> => assert.equal((await program.ask('GET', '/protected', { bearer: access })).status, 200);
+  const works = async ({ access }: { access: string }): Promise<void> =>
+    assert.equal((await program.ask('GET', '/protected', { bearer: access })).status, 200);
 
   const [first, second] = [await logIn(program), await logIn(program)];
   await works(first);
@@ -229,7 +302,11 @@ test('a new key is taken up by the running server, and tokens of the old one sti
   const jwk = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
 
   const made: string[] = [];
-  for (const [args, alg, input] of [[['keys', 'rotate', '--now'], 'EdDSA'], [['keys', 'import', pem, '--now'], 'RS256'], [['keys', 'import', '-', '--now'], 'ES256', JSON.stringify(jwk)]] as const) {
+  for (const [args, alg, input] of [
+    [['keys', 'rotate', '--now'], 'EdDSA'],
+    [['keys', 'import', pem, '--now'], 'RS256'],
+    [['keys', 'import', '-', '--now'], 'ES256', JSON.stringify(jwk)],
+  ] as const) {
     const key = jsonOf(await run([...args, '--dev', '--json'], input));
     assert.deepEqual([key.alg, key.state], [alg, 'active']);
     made.push(key.kid);
@@ -245,7 +322,11 @@ test('a new key is taken up by the running server, and tokens of the old one sti
   refused(await run(['keys', 'import', '-', '--dev'], 'no key'), 1, /^Unusable key: .*\(key_unusable: not a private key\)\n$/);
   refused(await run(['keys', 'import', join(program.folder, 'gone.pem'), '--dev']), 2, /^Not done: .*gone\.pem is not there\n$/);
   const otherSecret = at(program.folder, { PORTCULLIS_MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi' });
-  for (const args of [['keys', 'rotate', '--now'], ['keys', 'import', pem]]) refused(await otherSecret(args), 2, /^Not done: the master secret does not open the key/);
+  for (const args of [
+    ['keys', 'rotate', '--now'],
+    ['keys', 'import', pem],
+  ])
+    refused(await otherSecret(args), 2, /^Not done: the master secret does not open the key/);
   assert.deepEqual(jsonOf(await here(['keys', 'list', '--json', '--data-dir', program.folder])), keys, 'what is refused changes nothing');
 });
 
@@ -258,7 +339,11 @@ test('a key imported before the first start signs from the start on', async (t) 
   assert.equal(state, 'active');
   const program = await startProgram(t, { folder });
   const { access } = await logIn(program);
-  assert.ok(Buffer.from(access.split('.')[0] ?? '', 'base64url').toString().includes(kid));
+  assert.ok(
+    Buffer.from(access.split('.')[0] ?? '', 'base64url')
+      .toString()
+      .includes(kid),
+  );
 });
 
 test('a backup of a running server, put back, lets an old session go on', async (t) => {
@@ -270,7 +355,11 @@ test('a backup of a running server, put back, lets an old session go on', async 
   const [backedUp] = await Promise.all([run(['backup', copy, '--json']), ...Array.from({ length: 5 }, () => logIn(program))]);
   assert.equal(jsonOf(backedUp).bytes, statSync(copy).size);
   assert.equal(statSync(copy).mode & 0o777, 0o600);
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('copy.db')), ['copy.db'], 'one file, and nothing beside it');
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('copy.db')),
+    ['copy.db'],
+    'one file, and nothing beside it',
+  );
 
   const before = readFileSync(copy);
   refused(await run(['backup', copy]), 2, /^Not done: .*copy\.db is there already, and a backup overwrites nothing\n$/);
@@ -297,16 +386,30 @@ test('a damaged store is not backed up', async (t) => {
   for (let page = 2; page * 4096 < bytes.length; page++) bytes.fill(0xaa, page * 4096, page * 4096 + 16); // the heads of all but two
   writeFileSync(file, bytes);
   refused(await run(['backup', join(folder, 'copy.db')]), 2, /^Not done: the store .* is damaged, so nothing was backed up: .*\n$/);
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('copy')), []);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('copy')),
+    [],
+  );
 });
 
 test('audit tail shows what comes, a summed row again when it has grown, and ends with Ctrl-C', async (t) => {
   const program = await startProgram(t, { settings: wideLimits });
   for (let i = 0; i < 12; i++) await program.ask('POST', '/login', { json: { username: 'someone', password: 'x' } });
   const tail = start(t, ['audit', 'tail', '--json'], program.folder);
-  const entries = (): { action: string; count: number; username: string; id: string }[] => tail.output().split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  const entries = (): { action: string; count: number; username: string; id: string }[] =>
+    tail
+      .output()
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
   await eventually(async () => entries().length === 8, 'the demo user, its key, and six rows of failures');
-  assert.deepEqual(entries().map(({ action }) => action).slice(0, 2).toSorted(), ['key_made', 'user_added']);
+  assert.deepEqual(
+    entries()
+      .map(({ action }) => action)
+      .slice(0, 2)
+      .toSorted(),
+    ['key_made', 'user_added'],
+  );
   await logIn(program);
   await eventually(async () => entries().at(-1)?.action === 'login', 'the login comes');
   await program.ask('POST', '/login', { json: { username: 'someone', password: 'x' } });
@@ -320,19 +423,35 @@ test('audit tail shows what comes, a summed row again when it has grown, and end
 // --- Start and end ---
 
 test('dev says what it is, and its lines for the shell work as they stand', async (t) => {
-  const folder = join(folderFor(t), "o'dd $(dir) \"x\"");
+  const folder = join(folderFor(t), 'o\'dd $(dir) "x"');
   const program = await startProgram(t, { folder });
   await eventually(async () => program.output().includes('Ctrl-C ends it'), 'it says all');
   const output = program.output();
   holds('cli/dev.txt', steadier(folder)(output).replaceAll(folder.replaceAll("'", "'\\''"), '/FOLDER'));
-  const lines = output.slice(output.indexOf('To try it'), output.indexOf('Ctrl-C ends it')).split('\n').filter((line) => line.startsWith('  '));
-  const shell = spawn('sh', ['-s'], { stdio: ['pipe', 'pipe', 'pipe'], cwd: '/', env: { PATH: process.env.PATH, https_proxy: 'http://127.0.0.1:9' } });
+  const lines = output
+    .slice(output.indexOf('To try it'), output.indexOf('Ctrl-C ends it'))
+    .split('\n')
+    .filter((line) => line.startsWith('  '));
+  const shell = spawn('sh', ['-s'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    cwd: '/',
+    env: { PATH: process.env.PATH, https_proxy: 'http://127.0.0.1:9' },
+  });
   let said = '';
-  for (const stream of [shell.stdout, shell.stderr]) stream.on('data', (chunk) => { said += chunk; });
+  for (const stream of [shell.stdout, shell.stderr])
+    stream.on('data', (chunk) => {
+      said += chunk;
+    });
   shell.stdin.end(lines.join('\n'));
   await once(shell, 'close');
-  const answers = said.trim().split('\n').map((line) => JSON.parse(line));
-  assert.deepEqual(answers.map(({ logged_in_as, msg, token_type }) => logged_in_as ?? msg ?? token_type), ['Bearer', 'testuser', 'Bearer', 'Successfully logged out', 'Token has been revoked']);
+  const answers = said
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    answers.map(({ logged_in_as, msg, token_type }) => logged_in_as ?? msg ?? token_type),
+    ['Bearer', 'testuser', 'Bearer', 'Successfully logged out', 'Token has been revoked'],
+  );
   assert.equal(await program.stop('SIGINT'), 0);
   assert.match(program.output(), /Ended\.\n$/);
 });
@@ -341,11 +460,33 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
   const folder = folderFor(t);
   const demo = await startProgram(t, { folder: join(folder, 'demo') });
   await demo.stop();
-  const own = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', 'key.pem', '-out', 'cert.pem'];
+  const own = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-days',
+    '2',
+    '-subj',
+    '/CN=localhost',
+    '-addext',
+    'subjectAltName=DNS:localhost',
+    '-keyout',
+    'key.pem',
+    '-out',
+    'cert.pem',
+  ];
   assert.equal(spawnSync('openssl', own, { cwd: folder }).status, 0);
   const data = join(folder, 'data');
   const settings = {
-    DATA_DIR: data, ISSUER: 'https://api.example.com', MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi', TLS_CERT_FILE: join(folder, 'cert.pem'), TLS_KEY_FILE: join(folder, 'key.pem'),
+    DATA_DIR: data,
+    ISSUER: 'https://api.example.com',
+    MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi',
+    TLS_CERT_FILE: join(folder, 'cert.pem'),
+    TLS_KEY_FILE: join(folder, 'key.pem'),
     HOST: '127.0.0.1',
   };
   assert.equal((await at(folder, { PORTCULLIS_DATA_DIR: data })(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`)).code, 0);
@@ -355,7 +496,9 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
   await eventually(async () => program.output().includes('security log'), 'it says all');
   holds('cli/serve.txt', steadier(folder)(program.output()).replace(/127\.0\.0\.1:\d+/, '127.0.0.1:PORT'));
 
-  const env = Object.fromEntries(Object.entries({ ...settings, PORT: '0', ADMIN_LISTEN: 'none' }).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
+  const env = Object.fromEntries(
+    Object.entries({ ...settings, PORT: '0', ADMIN_LISTEN: 'none' }).map(([name, value]) => [`PORTCULLIS_${name}`, value]),
+  );
   const serve = (more: Record<string, string>) => here(['serve'], { ...env, ...more });
   refused(await runCommand(['serve'], { env }), 2, /^Cannot start: another server has the store .*\n$/);
   assert.equal(await program.stop(), 0);
@@ -370,11 +513,18 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
     [{ PORTCULLIS_TLS_CERT_FILE: join(folder, 'gone.pem') }, /^Cannot start: .*gone\.pem is not there\n$/],
     [{ PORTCULLIS_TLS_CERT_FILE: folder }, /^Cannot start: .*\n$/],
     [{ PORTCULLIS_TLS_CERT_FILE: join(folder, 'letter') }, /^Cannot start: the certificate or its key cannot be used.*\n$/],
-    [{ PORTCULLIS_TLS_CERT_FILE: join(folder, 'demo/cert.pem') }, /^Cannot start: PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate.*\n$/],
+    [
+      { PORTCULLIS_TLS_CERT_FILE: join(folder, 'demo/cert.pem') },
+      /^Cannot start: PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate.*\n$/,
+    ],
     [{ PORTCULLIS_DATA_DIR: join(folder, 'letter/data') }, /^Cannot start: .*letter\/data is not what it should be \(ENOTDIR\)\n$/],
     [{ PORTCULLIS_PORT: 'http', PORTCULLIS_ISSUER: '' }, /^Cannot start: PORTCULLIS_PORT .*\nCannot start: PORTCULLIS_ISSUER .*\n$/],
-    [{ PORTCULLIS_MASTER_SECRET: 'another-secret-that-is-long-enough-0123456789' }, /^Cannot start: the master secret does not open the key.*\n$/],
-  ] as const) refused(await serve(more), 2, line);
+    [
+      { PORTCULLIS_MASTER_SECRET: 'another-secret-that-is-long-enough-0123456789' },
+      /^Cannot start: the master secret does not open the key.*\n$/,
+    ],
+  ] as const)
+    refused(await serve(more), 2, line);
   taken.close();
   const again = await startProgram(t, { command: 'serve', folder, settings, ca });
   assert.equal(await again.stop(), 0, 'nothing of them was left behind');
@@ -394,7 +544,10 @@ test('a signal ends it in order; npm sends it twice; a second one later ends it 
   assert.equal(await slow.stop('SIGTERM'), 1);
 });
 
-for (const [fault, code] of [['an exception', 'throw new Error("boom")'], ['a rejection', 'Promise.reject(new Error("boom"))']] as const) {
+for (const [fault, code] of [
+  ['an exception', 'throw new Error("boom")'],
+  ['a rejection', 'Promise.reject(new Error("boom"))'],
+] as const) {
   test(`${fault} that nobody caught ends the server with 1, written down, with what the security log still held`, async (t) => {
     const folder = folderFor(t);
     const preload = `data:text/javascript,${encodeURIComponent(`process.on("SIGUSR2", () => { ${code} })`)}`;
@@ -405,8 +558,17 @@ for (const [fault, code] of [['an exception', 'throw new Error("boom")'], ['a re
     for (let i = 0; i < 4; i++) assert.equal(await ask(), 401);
     assert.equal(await server.stop('SIGUSR2'), 1);
     assert.match(server.output(), /"level":"fatal".*boom.*"msg":"a fault: the process ends"/);
-    const log = readFileSync(join(folder, 'security.log'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
-    assert.deepEqual(log.filter(({ act }) => act === 'refused').map(({ code: of, count }) => [of, count]), [['token_missing', undefined], ['token_missing', 3]]);
+    const log = readFileSync(join(folder, 'security.log'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(
+      log.filter(({ act }) => act === 'refused').map(({ code: of, count }) => [of, count]),
+      [
+        ['token_missing', undefined],
+        ['token_missing', 3],
+      ],
+    );
   });
 }
 
@@ -414,54 +576,94 @@ for (const [fault, code] of [['an exception', 'throw new Error("boom")'], ['a re
 
 const hasScript = spawnSync('script', ['--version']).status === 0;
 
-test('passwords are asked for on a terminal, twice and unseen', { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' }, async (t) => {
-  const folder = folderFor(t);
-  const typed = 'correct horse bättery staple';
-  const good = await onTerminal(t, ['users', 'add', 'änna'], folder, [['New password for "änna": ', `x\u007f${typed}zz\u007f\u007f\r`], ['The same again: ', `${typed}\r`]]);
-  assert.equal(good.code, 0, good.seen);
-  assert.doesNotMatch(good.seen, /horse|staple/);
-  assert.match(good.seen, /Added "änna"/);
+test(
+  'passwords are asked for on a terminal, twice and unseen',
+  { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' },
+  async (t) => {
+    const folder = folderFor(t);
+    const typed = 'correct horse bättery staple';
+    const good = await onTerminal(t, ['users', 'add', 'änna'], folder, [
+      ['New password for "änna": ', `x\u007f${typed}zz\u007f\u007f\r`],
+      ['The same again: ', `${typed}\r`],
+    ]);
+    assert.equal(good.code, 0, good.seen);
+    assert.doesNotMatch(good.seen, /horse|staple/);
+    assert.match(good.seen, /Added "änna"/);
 
-  const program = await startProgram(t, { folder });
-  await logIn(program, { username: 'änna', password: typed });
+    const program = await startProgram(t, { folder });
+    await logIn(program, { username: 'änna', password: typed });
 
-  const pasted = await onTerminal(t, ['users', 'set-password', 'änna'], folder, [['New password', `${PASSWORD}\r${PASSWORD}\r`]]);
-  assert.equal(pasted.code, 0, pasted.seen);
-  for (const [answers, said] of [
-    [[['New password', 'correct hor\u0003']], /Cancelled:.* nothing was changed/],
-    [[['New password', '\u0004']], /Cancelled:.* nothing was changed/],
-    [[['New password', `${PASSWORD}\r`], ['again', `${PASSWORD}.\r`]], /Cancelled:.* the two passwords differ/],
-  ] as const) {
-    const ran = await onTerminal(t, ['users', 'set-password', 'änna'], folder, answers);
-    assert.equal(ran.code, 1, ran.seen);
-    assert.match(ran.seen, said);
-  }
-  for (const answer of ['n\r', '\u0003']) assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', answer]])).code, 1);
-  await logIn(program, { username: 'änna', password: PASSWORD });
-  assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', 'y\r']])).code, 0);
-  assert.equal((await program.ask('POST', '/login', { json: { username: 'änna', password: PASSWORD } })).status, 401);
-});
+    const pasted = await onTerminal(t, ['users', 'set-password', 'änna'], folder, [['New password', `${PASSWORD}\r${PASSWORD}\r`]]);
+    assert.equal(pasted.code, 0, pasted.seen);
+    for (const [answers, said] of [
+      [[['New password', 'correct hor\u0003']], /Cancelled:.* nothing was changed/],
+      [[['New password', '\u0004']], /Cancelled:.* nothing was changed/],
+      [
+        [
+          ['New password', `${PASSWORD}\r`],
+          ['again', `${PASSWORD}.\r`],
+        ],
+        /Cancelled:.* the two passwords differ/,
+      ],
+    ] as const) {
+      const ran = await onTerminal(t, ['users', 'set-password', 'änna'], folder, answers);
+      assert.equal(ran.code, 1, ran.seen);
+      assert.match(ran.seen, said);
+    }
+    for (const answer of ['n\r', '\u0003'])
+      assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', answer]])).code, 1);
+    await logIn(program, { username: 'änna', password: PASSWORD });
+    assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', 'y\r']])).code, 0);
+    assert.equal((await program.ask('POST', '/login', { json: { username: 'änna', password: PASSWORD } })).status, 401);
+  },
+);
 
-test('colours are for terminals, and not where NO_COLOR is set', { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' }, async (t) => {
-  const folder = folderFor(t);
-  await at(folder)(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
-  assert.match((await onTerminal(t, ['users', 'list'], folder, [])).seen, /\u001b\[32menabled\u001b/);
-  assert.doesNotMatch((await onTerminal(t, ['users', 'list'], folder, [], { NO_COLOR: '1' })).seen, /\u001b/);
-  assert.doesNotMatch((await at(folder, { FORCE_COLOR: '1' })(['users', 'list'])).stdout, /\u001b/);
-});
+test(
+  'colours are for terminals, and not where NO_COLOR is set',
+  { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' },
+  async (t) => {
+    const folder = folderFor(t);
+    await at(folder)(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
+    assert.match((await onTerminal(t, ['users', 'list'], folder, [])).seen, /\u001b\[32menabled\u001b/);
+    assert.doesNotMatch((await onTerminal(t, ['users', 'list'], folder, [], { NO_COLOR: '1' })).seen, /\u001b/);
+    assert.doesNotMatch((await at(folder, { FORCE_COLOR: '1' })(['users', 'list'])).stdout, /\u001b/);
+  },
+);
 
 // --- The printer and the pages ---
 
 test('columns are as wide as a terminal shows them, and are cut where it is too narrow', () => {
-  for (const [text, width] of [['', 0], ['anna', 4], ['änna', 4], ['a\u0308nna', 4], ['多語', 4], ['😀', 2], ['👩‍👩‍👧', 2], ['한글', 4], ['ｗｉｄｅ', 8], ['…', 1]] as const) assert.equal(widthOf(text), width, text);
+  for (const [text, width] of [
+    ['', 0],
+    ['anna', 4],
+    ['änna', 4],
+    ['a\u0308nna', 4],
+    ['多語', 4],
+    ['😀', 2],
+    ['👩‍👩‍👧', 2],
+    ['한글', 4],
+    ['ｗｉｄｅ', 8],
+    ['…', 1],
+  ] as const)
+    assert.equal(widthOf(text), width, text);
   assert.equal(cutTo('多語多語', 5), '多語…');
   assert.equal(cutTo('多語多語', 4), '多…');
   assert.equal(cutTo('anna', 4), 'anna');
 
-  const voice = (width?: number): Voice => ({ line() {}, write() {}, paint: (_, text) => text, isTty: width !== undefined, hasColour: false, width });
+  const voice = (width?: number): Voice => ({
+    line() {},
+    write() {},
+    paint: (_, text) => text,
+    isTty: width !== undefined,
+    hasColour: false,
+    width,
+  });
   type Shown = { name: string; agent: string | undefined; at: number };
   const columns: readonly Column<Shown>[] = [{ key: 'name' }, { key: 'agent', cut: true }, { key: 'at', as: 'ago' }];
-  const items = [{ name: '多語', agent: 'a browser of some length', at: 0 }, { name: 'anna', agent: undefined, at: 7_200_000 }];
+  const items = [
+    { name: '多語', agent: 'a browser of some length', at: 0 },
+    { name: 'anna', agent: undefined, at: 7_200_000 },
+  ];
   assert.deepEqual(table(items, columns, voice(), 3_600_000), [
     'name  agent                     at',
     '多語  a browser of some length  1 h ago',
@@ -486,12 +688,22 @@ test('routes: a gate that is changed shows here', async (t) => {
 test('config shows every setting with its origin, secrets only as set; and every mistake', async (t) => {
   const folder = folderFor(t);
   const secret = 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi';
-  const run = at(folder, { PORTCULLIS_MASTER_SECRET: secret, PORTCULLIS_ISSUER: 'https://api.example.com', PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.0/8' });
+  const run = at(folder, {
+    PORTCULLIS_MASTER_SECRET: secret,
+    PORTCULLIS_ISSUER: 'https://api.example.com',
+    PORTCULLIS_TLS_AT_PROXY: 'true',
+    PORTCULLIS_TRUSTED_PROXIES: '10.0.0.0/8',
+  });
   const shown = jsonOf(await run(['config', '--port', '6000', '--json']));
   const of = (name: string) => shown.find((row: { name: string }) => row.name === `PORTCULLIS_${name}`);
-  assert.deepEqual([of('PORT'), of('MASTER_SECRET'), of('TLS_CERT_FILE')], [
-    { name: 'PORTCULLIS_PORT', value: '6000', origin: 'flag' }, { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' }, { name: 'PORTCULLIS_TLS_CERT_FILE', value: 'not set', origin: null },
-  ]);
+  assert.deepEqual(
+    [of('PORT'), of('MASTER_SECRET'), of('TLS_CERT_FILE')],
+    [
+      { name: 'PORTCULLIS_PORT', value: '6000', origin: 'flag' },
+      { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' },
+      { name: 'PORTCULLIS_TLS_CERT_FILE', value: 'not set', origin: null },
+    ],
+  );
   assert.ok(!JSON.stringify(shown).includes(secret));
   assert.match((await run(['config', '--dev'])).stdout, /^PORTCULLIS_CORS_ORIGINS +https:\/\/your-frontend\.com +dev$/m);
   const wrong = await run(['config', '--port', 'x', '--host', 'y', `--master-secret=${secret}`]);
@@ -512,19 +724,44 @@ type Started = { output(): string; stop(signal: NodeJS.Signals): Promise<number 
 
 /** A command that goes on until it is ended. */
 function start(t: TestContext, args: readonly string[], folder: string, env: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...ENV, PORTCULLIS_DATA_DIR: folder, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [main, ...args], {
+    env: { ...ENV, PORTCULLIS_DATA_DIR: folder, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk; });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      output += chunk;
+    });
   const ended = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string); // what 'close' gives
-  t.after(() => { child.kill('SIGKILL'); });
-  return { output: () => output, stop: (signal) => { child.kill(signal); return ended; } };
+  t.after(() => {
+    child.kill('SIGKILL');
+  });
+  return {
+    output: () => output,
+    stop: (signal) => {
+      child.kill(signal);
+      return ended;
+    },
+  };
 }
 
 /** Runs a command on a terminal of its own, and types each answer when its prompt is seen. */
-async function onTerminal(t: TestContext, args: readonly string[], folder: string, answers: readonly (readonly [prompt: string, answer: string])[], env: Record<string, string> = {}): Promise<{ code: number; seen: string }> {
+async function onTerminal(
+  t: TestContext,
+  args: readonly string[],
+  folder: string,
+  answers: readonly (readonly [prompt: string, answer: string])[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; seen: string }> {
   const line = [process.execPath, main, ...args].map((word) => `'${word}'`).join(' ');
-  const child = spawn('script', ['-qec', line, '/dev/null'], { env: { ...ENV, TERM: 'xterm', PORTCULLIS_DATA_DIR: folder, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
-  t.after(() => { child.kill('SIGKILL'); });
+  const child = spawn('script', ['-qec', line, '/dev/null'], {
+    env: { ...ENV, TERM: 'xterm', PORTCULLIS_DATA_DIR: folder, ...env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  t.after(() => {
+    child.kill('SIGKILL');
+  });
   const left = [...answers];
   let seen = '';
   child.stdout.on('data', (chunk) => {
@@ -541,8 +778,15 @@ async function onTerminal(t: TestContext, args: readonly string[], folder: strin
 async function fetchStatus(port: number, ca: string): Promise<number> {
   const { request } = await import('node:https');
   return new Promise((resolve, reject) => {
-    request({ host: '127.0.0.1', servername: 'localhost', port, path: '/protected', ca, agent: false, headers: { host: `localhost:${port}` } }, (answer) => {
-      answer.resume().on('end', () => { resolve(answer.statusCode ?? 0); });
-    }).on('error', reject).end();
+    request(
+      { host: '127.0.0.1', servername: 'localhost', port, path: '/protected', ca, agent: false, headers: { host: `localhost:${port}` } },
+      (answer) => {
+        answer.resume().on('end', () => {
+          resolve(answer.statusCode ?? 0);
+        });
+      },
+    )
+      .on('error', reject)
+      .end();
   });
 }

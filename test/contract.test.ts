@@ -15,7 +15,9 @@ before(async () => {
   program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
   mint = await openMint(program);
 });
-test.after(async () => { for (const work of after.toReversed()) await work(); });
+test.after(async () => {
+  for (const work of after.toReversed()) await work();
+});
 
 const ask: Program['ask'] = (...request) => program.ask(...request);
 const isIn = async (access: string): Promise<boolean> => (await ask('GET', '/protected', { bearer: access })).status === 200;
@@ -25,7 +27,10 @@ describe('the rows that let in', () => {
     const { status, json, headers } = await ask('POST', '/login', { json: demoUser });
     assert.equal(status, 200);
     assert.equal(headers['content-type'], 'application/json; charset=utf-8');
-    assert.deepEqual({ ...json, access_token: '', refresh_token: '' }, { access_token: '', refresh_token: '', token_type: 'Bearer', expires_in: 900 });
+    assert.deepEqual(
+      { ...json, access_token: '', refresh_token: '' },
+      { access_token: '', refresh_token: '', token_type: 'Bearer', expires_in: 900 },
+    );
     assert.match(json.refresh_token, /^prt_[\w-]{97}$/);
     const { iat = 0, exp = 0, ...claims } = decodeJwt(json.access_token);
     assert.equal(exp - iat, 900);
@@ -51,7 +56,10 @@ describe('the rows that let in', () => {
     const { access, refresh } = await logIn(program);
     const next = await ask('POST', '/refresh', { bearer: refresh });
     assert.equal(next.status, 200);
-    assert.deepEqual({ ...next.json, access_token: '', refresh_token: '' }, { access_token: '', refresh_token: '', token_type: 'Bearer', expires_in: 900 });
+    assert.deepEqual(
+      { ...next.json, access_token: '', refresh_token: '' },
+      { access_token: '', refresh_token: '', token_type: 'Bearer', expires_in: 900 },
+    );
     assert.notEqual(next.json.refresh_token, refresh);
     const again = await ask('POST', '/refresh', { bearer: refresh });
     assert.equal(again.json.refresh_token, next.json.refresh_token);
@@ -66,14 +74,22 @@ describe('the rows that let in', () => {
     const { status, json, headers } = await ask('GET', '/.well-known/jwks.json');
     assert.equal(status, 200);
     assert.match(String(headers['cache-control']), /^public, max-age=\d+$/);
-    assert.deepEqual(json.keys.map((key: object) => Object.keys(key).sort()), [['alg', 'crv', 'kid', 'kty', 'use', 'x']]);
+    assert.deepEqual(
+      json.keys.map((key: object) => Object.keys(key).sort()),
+      [['alg', 'crv', 'kid', 'kty', 'use', 'x']],
+    );
   });
 });
 
 // The disabled user, and what each of the three costs: login-cost.test.ts.
 test('wrong password, unknown user, empty ones: the same answer but for its id', async () => {
   const answers = [];
-  for (const json of [{ ...demoUser, password: 'password124' }, { ...demoUser, username: 'nobody' }, { ...demoUser, password: '' }, { ...demoUser, username: '' }]) {
+  for (const json of [
+    { ...demoUser, password: 'password124' },
+    { ...demoUser, username: 'nobody' },
+    { ...demoUser, password: '' },
+    { ...demoUser, username: '' },
+  ]) {
     const answer = await ask('POST', '/login', { json });
     assertRefused(answer, 'credentials_invalid');
     assert.equal(answer.json.msg, 'Invalid credentials');
@@ -84,7 +100,13 @@ test('wrong password, unknown user, empty ones: the same answer but for its id',
 });
 
 /** For a header that is refused: what it is, and the row that answers. `access` and `refresh` are good ones of one session. */
-type Refusals = readonly (readonly [what: string, header: (good: { access: string; refresh: string }) => string | undefined | Promise<string | undefined>, status: number, code: ProblemCode, msg: string])[];
+type Refusals = readonly (readonly [
+  what: string,
+  header: (good: { access: string; refresh: string }) => string | undefined | Promise<string | undefined>,
+  status: number,
+  code: ProblemCode,
+  msg: string,
+])[];
 
 const SCHEME = "Missing 'Bearer' type in 'Authorization' header. Expected 'Authorization: Bearer <JWT>'";
 const MALFORMED = "Bad Authorization header. Expected 'Authorization: Bearer <JWT>'";
@@ -110,8 +132,13 @@ const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toSt
 const INVALID = 'Token is invalid';
 const EXPIRED = 'Token has expired';
 const ONLY_ACCESS = 'Only non-refresh tokens are allowed';
-const invalid = (what: string, make: (access: string) => string | Promise<string>): Refusals[number] =>
-  [what, async ({ access }) => `Bearer ${await make(access)}`, 401, 'token_invalid', INVALID];
+const invalid = (what: string, make: (access: string) => string | Promise<string>): Refusals[number] => [
+  what,
+  async ({ access }) => `Bearer ${await make(access)}`,
+  401,
+  'token_invalid',
+  INVALID,
+];
 
 const ofAccess: Refusals = [
   ['a refresh token', ({ refresh }) => `Bearer ${refresh}`, 401, 'access_token_required', ONLY_ACCESS],
@@ -124,8 +151,14 @@ const ofAccess: Refusals = [
   invalid('longer than 4 KiB', (access) => access + 'A'.repeat(4_096)),
   invalid('a changed signature', flip),
   invalid('a changed signature on an expired one: signature before expiry', async (access) => flip(await mint(access, past()))),
-  invalid('changed claims under the old signature', (access) => { const [head, , signature] = access.split('.'); return `${head}.${part({ ...decodeJwt(access), username: 'root' })}.${signature}`; }),
-  invalid('unused bits of the last character', (access) => access.slice(0, -1) + String.fromCharCode(access.charCodeAt(access.length - 1) + 1)),
+  invalid('changed claims under the old signature', (access) => {
+    const [head, , signature] = access.split('.');
+    return `${head}.${part({ ...decodeJwt(access), username: 'root' })}.${signature}`;
+  }),
+  invalid(
+    'unused bits of the last character',
+    (access) => access.slice(0, -1) + String.fromCharCode(access.charCodeAt(access.length - 1) + 1),
+  ),
   invalid('padding', (access) => `${access}==`),
   invalid('another issuer', (access) => mint(access, { iss: 'https://other.example' })),
   invalid('another issuer, expired: claims before expiry', (access) => mint(access, { ...past(), iss: 'https://other.example' })),
@@ -143,7 +176,9 @@ const ofAccess: Refusals = [
   invalid('alg none', (access) => `${part({ alg: 'none', typ: 'at+jwt', kid: mint.jwk.kid })}.${access.split('.')[1]}.`),
   invalid('HS256 with the public key for a secret', (access) => {
     const signed = `${part({ alg: 'HS256', typ: 'at+jwt', kid: mint.jwk.kid })}.${access.split('.')[1]}`;
-    return `${signed}.${createHmac('sha256', Buffer.from(mint.jwk.x ?? '', 'base64url')).update(signed).digest('base64url')}`;
+    return `${signed}.${createHmac('sha256', Buffer.from(mint.jwk.x ?? '', 'base64url'))
+      .update(signed)
+      .digest('base64url')}`;
   }),
 ];
 
@@ -157,7 +192,12 @@ const ofRefresh: Refusals = [
 ];
 
 describe('who is not let in', () => {
-  for (const [method, path, refusals] of [['GET', '/protected', [...ofAnyRoute, ...ofAccess]], ['HEAD', '/protected', ofAccess.slice(0, 3)], ['POST', '/refresh', [...ofAnyRoute, ...ofRefresh]], ['POST', '/logout', [...ofAnyRoute.slice(1), ...ofAccess]]] as const) {
+  for (const [method, path, refusals] of [
+    ['GET', '/protected', [...ofAnyRoute, ...ofAccess]],
+    ['HEAD', '/protected', ofAccess.slice(0, 3)],
+    ['POST', '/refresh', [...ofAnyRoute, ...ofRefresh]],
+    ['POST', '/logout', [...ofAnyRoute.slice(1), ...ofAccess]],
+  ] as const) {
     test(`${method} ${path}: ${refusals.length} refusals, and the session lives on`, async () => {
       const good = await logIn(program);
       for (const [what, header, status, code, msg] of refusals) {
@@ -196,7 +236,8 @@ describe('logout', () => {
     assertRefused(await ask('POST', '/refresh', { bearer: refresh }), 'token_revoked');
     assertRefused(await ask('POST', '/logout', { bearer: access }), 'token_revoked');
   };
-  const assertLoggedOut = (answer: Awaited<ReturnType<typeof ask>>): void => assert.equal(`${answer.status} ${answer.text}`, '200 {"msg":"Successfully logged out"}');
+  const assertLoggedOut = (answer: Awaited<ReturnType<typeof ask>>): void =>
+    assert.equal(`${answer.status} ${answer.text}`, '200 {"msg":"Successfully logged out"}');
 
   test('by access token: that session ends, all of it, and no other one', async () => {
     const [mine, other] = [await logIn(program), await logIn(program)];

@@ -20,7 +20,10 @@ type Known = {
 };
 
 suite('kill -9', () => {
-  for (const [kind, grace, rounds] of [['with a grace', '5 minutes', 10], ['strict', '0', 5]] as const) {
+  for (const [kind, grace, rounds] of [
+    ['with a grace', '5 minutes', 10],
+    ['strict', '0', 5],
+  ] as const) {
     test(`in mid-load, ${rounds} times on one folder, ${kind}: what was answered holds`, { timeout: 60_000 }, async (t) => {
       const folder = folderFor(t);
       const start = () => startProgram(t, { folder, settings: { ...settings, REFRESH_GRACE: grace } });
@@ -51,7 +54,9 @@ suite('kill -9', () => {
     const program = await startProgram(t, { folder, settings });
     const { json } = await program.ask('POST', '/login', { json: demoUser });
     const before = contents(folder);
-    const second = await runCommand(['dev'], { env: { PORTCULLIS_DATA_DIR: folder, PORTCULLIS_PORT: '0', PORTCULLIS_ADMIN_LISTEN: 'none' } });
+    const second = await runCommand(['dev'], {
+      env: { PORTCULLIS_DATA_DIR: folder, PORTCULLIS_PORT: '0', PORTCULLIS_ADMIN_LISTEN: 'none' },
+    });
     assert.equal(second.code, 2);
     assert.match(second.stderr, /another server has the store/);
     assert.equal(second.stderr.trim().split('\n').length, 1);
@@ -95,7 +100,11 @@ async function refresh(program: Program, session: Known): Promise<void> {
 async function logOut(program: Program, session: Known): Promise<void> {
   const [access, token] = [session.access.at(-1) ?? '', session.refresh.at(-1)];
   session.unanswered = 'logout';
-  const { status, text } = await program.ask('POST', '/logout', Math.random() < 0.5 ? { bearer: access } : { json: { refresh_token: token } });
+  const { status, text } = await program.ask(
+    'POST',
+    '/logout',
+    Math.random() < 0.5 ? { bearer: access } : { json: { refresh_token: token } },
+  );
   session.unanswered = undefined;
   assert.equal(status, 200, text);
   session.state = 'ended';
@@ -108,10 +117,11 @@ async function holds(program: Program, session: Known, isStrict: boolean): Promi
   if (session.state === 'ended') return hasEnded(program, session);
   session.state = 'ended';
   const [beforeLast, last] = [session.refresh.at(-2), session.refresh.at(-1)];
-  if (session.unanswered === 'logout' && await useAccess(program, session) !== 'welcome') return hasEnded(program, session);
+  if (session.unanswered === 'logout' && (await useAccess(program, session)) !== 'welcome') return hasEnded(program, session);
   assert.equal(await useAccess(program, session), 'welcome', 'a login that was answered is lost');
 
-  if (!isStrict && beforeLast && session.unanswered === undefined) assert.deepEqual(await useRefresh(program, beforeLast), { next: last }, 'within the grace: the same successor');
+  if (!isStrict && beforeLast && session.unanswered === undefined)
+    assert.deepEqual(await useRefresh(program, beforeLast), { next: last }, 'within the grace: the same successor');
   const answer = await useRefresh(program, last);
   if (isStrict && session.unanswered === 'refresh' && 'code' in answer) return hasEnded(program, session); // it had been used, after all, and this was a replay
   assert.ok('next' in answer, `the last refresh token that was answered is lost: ${JSON.stringify(answer)}`);
@@ -131,7 +141,9 @@ async function hasEnded(program: Program, session: Known): Promise<void> {
 }
 
 async function useAccess(program: Program, { access }: Known): Promise<unknown> {
-  const codes = await Promise.all(access.map(async (bearer) => (await program.ask('GET', '/protected', { bearer })).json.code ?? 'welcome'));
+  const codes = await Promise.all(
+    access.map(async (bearer) => (await program.ask('GET', '/protected', { bearer })).json.code ?? 'welcome'),
+  );
   assert.equal(new Set(codes).size, 1, `one session, many answers: ${codes.join()}`);
   return codes[0];
 }
@@ -144,7 +156,10 @@ async function useRefresh(program: Program, token = ''): Promise<{ next: string 
 function integrity(folder: string): unknown[] {
   const db = new DatabaseSync(join(folder, 'portcullis.db'), { readOnly: true });
   try {
-    return db.prepare('PRAGMA integrity_check').all().map((row) => Object.values(row)[0]);
+    return db
+      .prepare('PRAGMA integrity_check')
+      .all()
+      .map((row) => Object.values(row)[0]);
   } finally {
     db.close();
   }
@@ -152,4 +167,13 @@ function integrity(folder: string): unknown[] {
 
 /** What is shared memory of the moment is left out. */
 const contents = (folder: string): Record<string, string> =>
-  Object.fromEntries(readdirSync(folder).filter((name) => !name.endsWith('-shm')).map((name) => [name, createHash('sha256').update(readFileSync(join(folder, name))).digest('hex')]));
+  Object.fromEntries(
+    readdirSync(folder)
+      .filter((name) => !name.endsWith('-shm'))
+      .map((name) => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(folder, name)))
+          .digest('hex'),
+      ]),
+  );

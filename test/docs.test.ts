@@ -13,9 +13,13 @@ for (const [path, text] of Object.entries(pages)) {
 }
 
 test('each problem is thrown somewhere, and none is thrown that has no row', () => {
-  const code = globSync('packages/*/src/**/*.ts', { cwd: root }).filter((file) => !/problem(-reference)?\.ts$/.test(file)).map(read).join('\n');
+  const code = globSync('packages/*/src/**/*.ts', { cwd: root })
+    .filter((file) => !/problem(-reference)?\.ts$/.test(file))
+    .map(read)
+    .join('\n');
   for (const name of Object.keys(problems)) assert.ok(code.includes(`'${name}'`), `nothing throws ${name}`);
-  for (const [, name = ''] of code.matchAll(/new (?:Any)?Problem(?:<\w+>)?\('(\w+)'/g)) assert.ok(Object.hasOwn(problems, name), `${name} has no row`);
+  for (const [, name = ''] of code.matchAll(/new (?:Any)?Problem(?:<\w+>)?\('(\w+)'/g))
+    assert.ok(Object.hasOwn(problems, name), `${name} has no row`);
 });
 
 test('links in the docs lead somewhere', () => {

@@ -12,23 +12,47 @@ const always = {
   'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
-  'vary': 'Origin',
+  vary: 'Origin',
   'x-content-type-options': 'nosniff',
 };
 /** Beside them, and beside what says how the bytes travel, an answer has no header but these. */
 const others = [
-  'x-request-id', 'strict-transport-security', 'content-type', 'content-length', 'date', 'connection', 'keep-alive', 'allow', 'www-authenticate', 'retry-after', 'ratelimit', 'ratelimit-policy',
-  'access-control-allow-origin', 'access-control-expose-headers', 'access-control-allow-methods', 'access-control-allow-headers', 'access-control-max-age',
+  'x-request-id',
+  'strict-transport-security',
+  'content-type',
+  'content-length',
+  'date',
+  'connection',
+  'keep-alive',
+  'allow',
+  'www-authenticate',
+  'retry-after',
+  'ratelimit',
+  'ratelimit-policy',
+  'access-control-allow-origin',
+  'access-control-expose-headers',
+  'access-control-allow-methods',
+  'access-control-allow-headers',
+  'access-control-max-age',
 ];
 
-function assertDressed(answer: Answer & { fields?: readonly (readonly [string, string])[] }, what: string, { overTls = true, ...but }: Partial<typeof always> & { overTls?: boolean } = {}): void {
+function assertDressed(
+  answer: Answer & { fields?: readonly (readonly [string, string])[] },
+  what: string,
+  { overTls = true, ...but }: Partial<typeof always> & { overTls?: boolean } = {},
+): void {
   const { headers, fields } = answer;
   for (const [name, value] of Object.entries({ ...always, ...but })) assert.equal(headers[name], value, `${what}: ${name}`);
   assert.equal(headers['strict-transport-security'], overTls ? HSTS : undefined, what);
   assert.match(String(headers['x-request-id']), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, what);
   for (const name of Object.keys(headers)) assert.ok(name in always || others.includes(name) || name === ':status', `${what}: ${name}`);
   if (fields) assert.equal(new Set(fields.map(([name]) => name)).size, fields.length, `${what}: no header twice`);
-  if (answer.text) assert.match(String(headers['content-type']), answer.status < 300 ? /^application\/json; charset=utf-8$/ : /^application\/problem\+json; charset=utf-8$/, what);
+  if (answer.text)
+    assert.match(
+      String(headers['content-type']),
+      answer.status < 300 ? /^application\/json; charset=utf-8$/ : /^application\/problem\+json; charset=utf-8$/,
+      what,
+    );
 }
 
 test('on every kind of answer', async (t) => {
@@ -36,7 +60,8 @@ test('on every kind of answer', async (t) => {
   const { access } = await logIn(program);
   const origin = { origin: 'https://your-frontend.com', 'access-control-request-method': 'POST' };
   const say = (bytes: string) => speak(program, bytes);
-  const json = (body: string, fields = {}) => say(head('POST', '/login', { 'content-type': 'application/json', 'content-length': String(body.length), ...fields }) + body);
+  const json = (body: string, fields = {}) =>
+    say(head('POST', '/login', { 'content-type': 'application/json', 'content-length': String(body.length), ...fields }) + body);
 
   const answers: [status: number, what: string, answer: Answer][] = [
     [200, 'login', await json(JSON.stringify(demoUser))],
@@ -66,7 +91,9 @@ test('on every kind of answer', async (t) => {
     assert.equal(answer.status, status, `${what} ${answer.text}`);
     assertDressed(answer, what);
   }
-  assertDressed(await say(head('OPTIONS', '/login', origin)), 'preflight', { vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers' });
+  assertDressed(await say(head('OPTIONS', '/login', origin)), 'preflight', {
+    vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',
+  });
   assertDressed(await say(head('GET', '/.well-known/jwks.json')), 'public keys', { 'cache-control': 'public, max-age=300' });
   assertDressed(await say(head('GET', '/protected', { origin: origin.origin })), 'to a browser');
 
@@ -93,7 +120,7 @@ test('on 503, which comes with a Retry-After', async (t) => {
   while (ready.status === 200) ready = await ask('/readyz');
   assertRefused(ready, 'unavailable');
   assertDressed(ready, 'not ready');
-  assert.doesNotMatch(ready.text, /drain/, 'why is nobody\'s business');
+  assert.doesNotMatch(ready.text, /drain/, "why is nobody's business");
   const last = await ask('/protected');
   assert.equal(last.status, 200, 'what still comes is served');
   assert.equal(last.headers.connection, 'close');
@@ -103,8 +130,12 @@ test('on 503, which comes with a Retry-After', async (t) => {
 test('on a fault of ours, of which nothing is told', async (t) => {
   const { app } = await openApp(t, wideLimits, {
     routes: (add) => {
-      add.get('/fault', { config: { access: open() } }, () => { throw Object.assign(new TypeError('secret sauce'), { statusCode: 418, headers: { 'x-leak': '1' } }); });
-      add.get('/odd-fault', { config: { access: open() } }, () => { throw null; });
+      add.get('/fault', { config: { access: open() } }, () => {
+        throw Object.assign(new TypeError('secret sauce'), { statusCode: 418, headers: { 'x-leak': '1' } });
+      });
+      add.get('/odd-fault', { config: { access: open() } }, () => {
+        throw null;
+      });
     },
   });
   for (const url of ['/fault', '/odd-fault']) {

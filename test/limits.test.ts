@@ -13,10 +13,17 @@ const good = { json: demoUser };
 describe('as they are by default', () => {
   const after: (() => Promise<void> | void)[] = [];
   let program: Program;
-  before(async () => { program = await startProgram({ after: (work) => after.push(work) }); });
-  test.after(async () => { for (const work of after.toReversed()) await work(); });
+  before(async () => {
+    program = await startProgram({ after: (work) => after.push(work) });
+  });
+  test.after(async () => {
+    for (const work of after.toReversed()) await work();
+  });
 
-  const askFrom = (from: string) => (method: string, path: string, ask: Ask = {}): Promise<Answer> => program.ask(method, path, { ...ask, from });
+  const askFrom =
+    (from: string) =>
+    (method: string, path: string, ask: Ask = {}): Promise<Answer> =>
+      program.ask(method, path, { ...ask, from });
   const logInFrom = (from: string) => logIn({ ...program, ask: (method, path, ask) => program.ask(method, path, { ...ask, from }) });
 
   test('three logins a minute from one address, whatever they hold; others go on', async () => {
@@ -25,12 +32,17 @@ describe('as they are by default', () => {
       [{ json: { ...demoUser, password: 'x' } }, { json: { ...demoUser, username: 'x' } }, good],
       [{ body: '{' }, { body: 'x', headers: { 'content-type': 'text/plain' } }, { body: 'x'.repeat(20_000) }],
       [{}, { json: [] }, { json: { username: ['testuser'], password: 'password123' } }],
-      [{ ...good, headers: { 'content-encoding': 'gzip' } }, { ...good, headers: { host: 'a/b' } }, { ...good, headers: { host: 'me@localhost' } }],
+      [
+        { ...good, headers: { 'content-encoding': 'gzip' } },
+        { ...good, headers: { host: 'a/b' } },
+        { ...good, headers: { host: 'me@localhost' } },
+      ],
     ];
     for (const three of forms) {
       const ask = askFrom(newAddress());
       for (const attempt of three) assert.notEqual((await ask('POST', '/login', attempt)).status, 429);
-      for (const fourth of [good, { body: '{' }, {}, { json: { ...demoUser, password: 'x' } }]) assertLimited(await ask('POST', '/login', fourth), 'login', 3, 60);
+      for (const fourth of [good, { body: '{' }, {}, { json: { ...demoUser, password: 'x' } }])
+        assertLimited(await ask('POST', '/login', fourth), 'login', 3, 60);
     }
     assert.equal((await askFrom(newAddress())('POST', '/login', good)).status, 200);
   });
@@ -44,7 +56,11 @@ describe('as they are by default', () => {
 
   test('what is left is said on each answer', async () => {
     const ask = askFrom(newAddress());
-    for (const [left, attempt] of [[2, good], [1, { json: {} }], [0, { json: { ...demoUser, password: 'x' } }]] as const) {
+    for (const [left, attempt] of [
+      [2, good],
+      [1, { json: {} }],
+      [0, { json: { ...demoUser, password: 'x' } }],
+    ] as const) {
       const { headers } = await ask('POST', '/login', attempt);
       assert.equal(headers['ratelimit-policy'], '"login";q=3;w=60');
       assert.match(String(headers.ratelimit), new RegExp(`^"login";r=${left};t=([1-9]|[1-5]\\d|60)$`));
@@ -61,7 +77,8 @@ describe('as they are by default', () => {
     assertRefused(await ask('GET', '/protected'), 'token_missing');
     assertRefused(await ask('GET', '/protected', { bearer: 'x' }), 'token_invalid');
     assertRefused(await ask('GET', '/protected', { bearer: refresh }), 'access_token_required');
-    for (const bearer of [access, 'x', refresh, '', 'x y', undefined]) assertLimited(await ask('GET', '/protected', bearer === undefined ? {} : { bearer }), 'protected', 5, 60);
+    for (const bearer of [access, 'x', refresh, '', 'x y', undefined])
+      assertLimited(await ask('GET', '/protected', bearer === undefined ? {} : { bearer }), 'protected', 5, 60);
     const head = await ask('HEAD', '/protected', { bearer: access });
     assert.equal(`${head.status} ${head.text} ${head.headers['retry-after'] !== undefined}`, '429  true');
     assert.equal((await askFrom(newAddress())('GET', '/protected', { bearer: access })).status, 200, 'the session lives');
@@ -102,8 +119,13 @@ describe('as they are set', () => {
   test('failed authentications: never more than the limit, though many come at once', async (t) => {
     const program = await startProgram(t, { settings: { ...wideLimits, AUTH_FAILURE_LIMITS: '4 per minute' } });
     const { access } = await logIn(program);
-    for (let i = 0; i < 5; i += 1) assertRefused(await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' } }), 'credentials_invalid');
-    assert.equal((await program.ask('GET', '/protected', { bearer: access })).status, 200, 'a wrong password is no failed token: it has the limits of /login alone');
+    for (let i = 0; i < 5; i += 1)
+      assertRefused(await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' } }), 'credentials_invalid');
+    assert.equal(
+      (await program.ask('GET', '/protected', { bearer: access })).status,
+      200,
+      'a wrong password is no failed token: it has the limits of /login alone',
+    );
     const ways: (() => Promise<Answer>)[] = [
       () => program.ask('GET', '/protected', { bearer: `${access.slice(0, -4)}AAAA` }),
       () => program.ask('POST', '/refresh', { bearer: 'x' }),
@@ -129,7 +151,12 @@ describe('as they are set', () => {
     assertRefused(await unheard({ ':method': 'FOO', ':path': '/x' }), 'not_found');
     assertRefused(await program.ask('DELETE', '/login'), 'method_not_allowed');
     assertRefused(await program.ask('GET', '/%'), 'path_malformed');
-    for (const [method, path] of [['GET', '/nope'], ['OPTIONS', '/nope'], ['GET', '/login'], ['GET', '/%']] as const) {
+    for (const [method, path] of [
+      ['GET', '/nope'],
+      ['OPTIONS', '/nope'],
+      ['GET', '/login'],
+      ['GET', '/%'],
+    ] as const) {
       const refused = await program.ask(method, path);
       assertLimited(refused, 'unknown', 3, 60);
       assert.equal(refused.headers.allow, undefined);
@@ -140,22 +167,30 @@ describe('as they are set', () => {
 
   test('by username: whoever asks, in whatever spelling; others and sessions untouched', async (t) => {
     const program = await startProgram(t, { settings: { ...wideLimits, LOGIN_LIMITS: '1000 per minute by ip; 3 per minute by username' } });
-    const attempt = (username: string, password: string, from = newAddress()) => program.ask('POST', '/login', { json: { username, password }, from });
+    const attempt = (username: string, password: string, from = newAddress()) =>
+      program.ask('POST', '/login', { json: { username, password }, from });
     const opened = await attempt('testuser', 'password123');
     assert.equal(opened.headers['ratelimit-policy'], '"login";q=1000;w=60, "login-by-username";q=3;w=60');
     assertRefused(await attempt('TESTUSER', 'x'), 'credentials_invalid');
     assertRefused(await attempt(' ｔestuser ', 'x'), 'credentials_invalid');
-    for (const name of ['testuser', 'TestUser', 'ｔｅｓｔｕｓｅｒ']) assertLimited(await attempt(name, 'password123'), 'login-by-username', 3, 60);
+    for (const name of ['testuser', 'TestUser', 'ｔｅｓｔｕｓｅｒ'])
+      assertLimited(await attempt(name, 'password123'), 'login-by-username', 3, 60);
     for (const _ of [1, 2, 3]) assertRefused(await attempt('nobody', 'x'), 'credentials_invalid');
     assertLimited(await attempt('nobody', 'x'), 'login-by-username', 3, 60);
     assert.equal((await program.ask('GET', '/protected', { bearer: opened.json.access_token })).status, 200);
   });
 
   test('by caller: one user from everywhere, in all sessions', async (t) => {
-    const program = await startProgram(t, { settings: { ...wideLimits, PROTECTED_LIMITS: '1000 per minute by ip; 2 per minute by caller' } });
+    const program = await startProgram(t, {
+      settings: { ...wideLimits, PROTECTED_LIMITS: '1000 per minute by ip; 2 per minute by caller' },
+    });
     const [one, two] = [await logIn(program), await logIn(program)];
     assertRefused(await program.ask('GET', '/protected', { bearer: `${one.access.slice(0, -4)}AAAA` }), 'token_invalid');
-    assert.equal((await program.ask('GET', '/protected', { bearer: one.access, from: newAddress() })).status, 200, 'an unverified word costs nobody anything');
+    assert.equal(
+      (await program.ask('GET', '/protected', { bearer: one.access, from: newAddress() })).status,
+      200,
+      'an unverified word costs nobody anything',
+    );
     assert.equal((await program.ask('GET', '/protected', { bearer: two.access, from: newAddress() })).status, 200);
     assertLimited(await program.ask('GET', '/protected', { bearer: one.access, from: newAddress() }), 'protected-by-caller', 2, 60);
     assertRefused(await program.ask('GET', '/protected'), 'token_missing');

@@ -12,20 +12,26 @@ import { wideLimits } from './support/program.ts';
 let calls: string[] = [];
 
 const counting = (stores: Stores, shown: (call: string) => string): Stores =>
-  Object.fromEntries((['users', 'credentials', 'sessions', 'keys', 'audit'] as const).map((name) => [name, new Proxy(stores[name], {
-    get(store, method: string) {
-      const act = Reflect.get(store, method) as (...given: unknown[]) => unknown; // stores have methods alone
-      return (...given: unknown[]) => {
-        calls.push(shown(`${name}.${method}`));
-        return act(...given);
-      };
-    },
-  })])) as Stores; // the same five
+  Object.fromEntries(
+    (['users', 'credentials', 'sessions', 'keys', 'audit'] as const).map((name) => [
+      name,
+      new Proxy(stores[name], {
+        get(store, method: string) {
+          const act = Reflect.get(store, method) as (...given: unknown[]) => unknown; // stores have methods alone
+          return (...given: unknown[]) => {
+            calls.push(shown(`${name}.${method}`));
+            return act(...given);
+          };
+        },
+      }),
+    ]),
+  ) as Stores; // the same five
 
 const counted = (house: House): House => ({
   ...house,
   services: {
-    ...house.services, ...counting(house.services, (call) => call),
+    ...house.services,
+    ...counting(house.services, (call) => call),
     together: (work) => house.services.together((stores) => work(counting(stores, (call) => `(${call})`))),
   },
 });
@@ -35,16 +41,34 @@ describe('what a login costs', () => {
   let app: Server;
   let house: House;
   before(async () => {
-    ({ app, house } = await openApp({ after: (work) => after.push(work) }, { ...wideLimits, LOGIN_LIMITS: '1000000 per minute by ip; 30 per minute by username' }, { house: counted }));
+    ({ app, house } = await openApp(
+      { after: (work) => after.push(work) },
+      { ...wideLimits, LOGIN_LIMITS: '1000000 per minute by ip; 30 per minute by username' },
+      { house: counted },
+    ));
     await addUser(house.services, 'mallory', PASSWORD);
     await disableUser(house.services, 'mallory');
   });
-  test.after(async () => { for (const work of after.toReversed()) await work(); });
+  test.after(async () => {
+    for (const work of after.toReversed()) await work();
+  });
 
-  async function attempt(payload: unknown): Promise<{ status: number; headers: Record<string, unknown>; body: any; hashes: number; calls: string[] }> { // whatever it says
+  async function attempt(
+    payload: unknown,
+  ): Promise<{ status: number; headers: Record<string, unknown>; body: any; hashes: number; calls: string[] }> {
+    // whatever it says
     calls = [];
     const hashed = house.hashes.done().hashes;
-    const { statusCode: status, headers, body } = await app.inject({ method: 'POST', url: '/login', headers: { host: 'localhost', 'content-type': 'application/json' }, payload: JSON.stringify(payload) });
+    const {
+      statusCode: status,
+      headers,
+      body,
+    } = await app.inject({
+      method: 'POST',
+      url: '/login',
+      headers: { host: 'localhost', 'content-type': 'application/json' },
+      payload: JSON.stringify(payload),
+    });
     return { status, headers, body: JSON.parse(body), hashes: house.hashes.done().hashes - hashed, calls };
   }
 
@@ -54,8 +78,19 @@ describe('what a login costs', () => {
     assert.equal(first.body.msg, 'Invalid credentials');
     assert.equal(first.hashes, 1);
     assert.deepEqual(first.calls, ['users.findByName', 'credentials.findPassword', '(audit.tally)']);
-    const steady = ({ headers: { 'x-request-id': _, date: __, ratelimit: ___, ...headers }, body, ...others }: typeof first) => ({ ...others, headers, body: { ...body, instance: '' } });
-    for (const [username, password] of [['nobody', PASSWORD], ['mallory', PASSWORD], ['mallory', 'x'], ['x'.repeat(1_024), 'x'.repeat(4_096)], ['', ''], ['__proto__', 'x']]) {
+    const steady = ({ headers: { 'x-request-id': _, date: __, ratelimit: ___, ...headers }, body, ...others }: typeof first) => ({
+      ...others,
+      headers,
+      body: { ...body, instance: '' },
+    });
+    for (const [username, password] of [
+      ['nobody', PASSWORD],
+      ['mallory', PASSWORD],
+      ['mallory', 'x'],
+      ['x'.repeat(1_024), 'x'.repeat(4_096)],
+      ['', ''],
+      ['__proto__', 'x'],
+    ]) {
       assert.deepEqual(steady(await attempt({ username, password })), steady(first), `${username}`);
     }
   });
@@ -66,7 +101,14 @@ describe('what a login costs', () => {
   });
 
   test('what is refused for its form or by a limit: no hash, and no store is asked', async () => {
-    for (const wrong of [null, [], {}, { username: 'alice' }, { username: ['alice'], password: PASSWORD }, { username: 'alice', password: PASSWORD, x: 1 }]) {
+    for (const wrong of [
+      null,
+      [],
+      {},
+      { username: 'alice' },
+      { username: ['alice'], password: PASSWORD },
+      { username: 'alice', password: PASSWORD, x: 1 },
+    ]) {
       const { status, hashes, calls: asked } = await attempt(wrong);
       assert.deepEqual([status, hashes, asked], [400, 0, []]);
     }
@@ -83,10 +125,12 @@ describe('what a login costs', () => {
 
 test('over the limit of an address: no hash, no store, whatever it holds', async (t) => {
   const { app, house } = await openApp(t, { LOGIN_LIMITS: '1 per minute' }, { house: counted });
-  const attempt = (payload: string) => app.inject({ method: 'POST', url: '/login', headers: { host: 'localhost', 'content-type': 'application/json' }, payload });
+  const attempt = (payload: string) =>
+    app.inject({ method: 'POST', url: '/login', headers: { host: 'localhost', 'content-type': 'application/json' }, payload });
   assert.equal((await attempt('{')).statusCode, 400);
   calls = [];
   const hashed = house.hashes.done().hashes;
-  for (const payload of [JSON.stringify({ username: 'alice', password: PASSWORD }), '{', '', 'x'.repeat(100_000)]) assert.equal((await attempt(payload)).statusCode, 429);
+  for (const payload of [JSON.stringify({ username: 'alice', password: PASSWORD }), '{', '', 'x'.repeat(100_000)])
+    assert.equal((await attempt(payload)).statusCode, 429);
   assert.deepEqual([calls, house.hashes.done().hashes - hashed], [[], 0]);
 });

@@ -49,7 +49,8 @@ for (const [wire, open] of Object.entries(wires)) {
       assert.equal(won.length, 1);
       for (const { status, json } of all) if (status !== 200) assert.deepEqual([status, json.code], [401, 'token_revoked']);
       assert.equal((await refresh(won[0]?.json.refresh_token)).json.code, 'token_revoked');
-      for (const access of [first.access, won[0]?.json.access_token]) assert.equal((await program.ask('GET', '/protected', { bearer: access })).json.code, 'token_revoked');
+      for (const access of [first.access, won[0]?.json.access_token])
+        assert.equal((await program.ask('GET', '/protected', { bearer: access })).json.code, 'token_revoked');
       await logIn(program);
     });
   });

@@ -12,14 +12,23 @@ before(async () => {
   program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
   ({ access } = await logIn(program));
 });
-test.after(async () => { for (const work of after.toReversed()) await work(); });
+test.after(async () => {
+  for (const work of after.toReversed()) await work();
+});
 
 const say = (bytes: string): Promise<RawAnswer> => speak(program, bytes);
-const assertStillIn = async (): Promise<void> => assert.equal((await program.ask('GET', '/protected', { bearer: access })).text, '{"logged_in_as":"testuser"}');
+const assertStillIn = async (): Promise<void> =>
+  assert.equal((await program.ask('GET', '/protected', { bearer: access })).text, '{"logged_in_as":"testuser"}');
 
 const routes: Readonly<Record<string, string>> = {
-  '/login': 'POST, OPTIONS', '/refresh': 'POST, OPTIONS', '/logout': 'POST, OPTIONS',
-  '/protected': 'GET, HEAD, OPTIONS', '/.well-known/jwks.json': 'GET, HEAD, OPTIONS', '/healthz': 'GET, HEAD, OPTIONS', '/readyz': 'GET, HEAD, OPTIONS', '/openapi.json': 'GET, HEAD, OPTIONS',
+  '/login': 'POST, OPTIONS',
+  '/refresh': 'POST, OPTIONS',
+  '/logout': 'POST, OPTIONS',
+  '/protected': 'GET, HEAD, OPTIONS',
+  '/.well-known/jwks.json': 'GET, HEAD, OPTIONS',
+  '/healthz': 'GET, HEAD, OPTIONS',
+  '/readyz': 'GET, HEAD, OPTIONS',
+  '/openapi.json': 'GET, HEAD, OPTIONS',
 };
 /** Those that Node's HTTP/1.1 knows, but CONNECT, which asks for no path. */
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'QUERY', 'PROPFIND', 'PURGE'];
@@ -29,7 +38,9 @@ describe('methods', () => {
     test(`${path} takes ${allow} and answers others 405, whatever their body`, async () => {
       for (const method of methods.filter((name) => !allow.includes(name))) {
         for (const body of ['', '{', 'x'.repeat(20_000)]) {
-          const answer = await say(head(method, path, body === '' ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) }) + body);
+          const answer = await say(
+            head(method, path, body === '' ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) }) + body,
+          );
           assert.equal(answer.headers.allow, allow, method);
           if (method === 'HEAD') assert.equal(`${answer.status} ${answer.text}`, '405 ');
           else assertRefused(answer, 'method_not_allowed', method);
@@ -77,46 +88,113 @@ describe('targets', () => {
   const bearer = () => ({ authorization: `Bearer ${access}` });
 
   test('the same path in another spelling of the same octets, and queries, are fine', async () => {
-    for (const target of ['/protected', '/protected?', '/protected?a=b&%', `/protected?${'a'.repeat(8_000)}`, '/%70rotected', 'https://localhost/protected', 'HTTPS://LOCALHOST/protected']) {
+    for (const target of [
+      '/protected',
+      '/protected?',
+      '/protected?a=b&%',
+      `/protected?${'a'.repeat(8_000)}`,
+      '/%70rotected',
+      'https://localhost/protected',
+      'HTTPS://LOCALHOST/protected',
+    ]) {
       assert.equal((await say(head('GET', target, bearer()))).text, '{"logged_in_as":"testuser"}', target);
     }
   });
 
   test('another path is unknown, however near', async () => {
     for (const target of [
-      '/', '/protected/', '//protected', '/./protected', '/../protected', '/x/../protected', '/%2e/protected', '/%2e%2e/protected', '/protected%2f', '/%2fprotected',
-      '/protected%00', '/protected%20', '/protected;x', '/protected\\', '/Protected', '/PROTECTED', '/protected.', '/protected%3f', '/.well-known%2fjwks.json', '/Healthz', `/${'a'.repeat(8_000)}`,
-    ]) assertRefused(await say(head('GET', target, bearer())), 'not_found', target);
+      '/',
+      '/protected/',
+      '//protected',
+      '/./protected',
+      '/../protected',
+      '/x/../protected',
+      '/%2e/protected',
+      '/%2e%2e/protected',
+      '/protected%2f',
+      '/%2fprotected',
+      '/protected%00',
+      '/protected%20',
+      '/protected;x',
+      '/protected\\',
+      '/Protected',
+      '/PROTECTED',
+      '/protected.',
+      '/protected%3f',
+      '/.well-known%2fjwks.json',
+      '/Healthz',
+      `/${'a'.repeat(8_000)}`,
+    ])
+      assertRefused(await say(head('GET', target, bearer())), 'not_found', target);
     for (const target of ['/Login', '/login/', '//login', '/login%2f']) assertRefused(await say(head('POST', target)), 'not_found', target);
     await assertStillIn();
   });
 
   test('a path that cannot be decoded', async () => {
-    for (const target of ['/%', '/%zz', '/%ff', '/protected%', '/%c0%af', '/%ed%a0%80']) assertRefused(await say(head('GET', target, bearer())), 'path_malformed', target);
+    for (const target of ['/%', '/%zz', '/%ff', '/protected%', '/%c0%af', '/%ed%a0%80'])
+      assertRefused(await say(head('GET', target, bearer())), 'path_malformed', target);
   });
 
   test('what is no target at all', async () => {
-    for (const target of ['', 'protected', '?x', '/protecteé', '/a b']) assertRefused(await say(head('GET', target, bearer())), 'request_malformed', target);
+    for (const target of ['', 'protected', '?x', '/protecteé', '/a b'])
+      assertRefused(await say(head('GET', target, bearer())), 'request_malformed', target);
   });
 
   test('a target that names another host than Host does', async () => {
-    for (const target of ['https://other/protected', 'https://user@localhost/protected', 'https:///protected', 'https://localhost:1/protected']) {
+    for (const target of [
+      'https://other/protected',
+      'https://user@localhost/protected',
+      'https:///protected',
+      'https://localhost:1/protected',
+    ]) {
       assertRefused(await say(head('GET', target, bearer())), 'host_invalid', target);
     }
   });
 
-  test('one longer than the headers may be', async () => assertRefused(await say(head('GET', `/${'a'.repeat(20_000)}`)), 'headers_too_large'));
+  test('one longer than the headers may be', async () =>
+    assertRefused(await say(head('GET', `/${'a'.repeat(20_000)}`)), 'headers_too_large'));
 });
 
 describe('Host and Authorization', () => {
   test('hosts as they should be', async () => {
-    for (const host of ['localhost', 'localhost:5000', '127.0.0.1', '127.0.0.1:5000', '[::1]', '[::1]:5000', 'api.example.com', 'API.example.com', ' localhost ']) {
+    for (const host of [
+      'localhost',
+      'localhost:5000',
+      '127.0.0.1',
+      '127.0.0.1:5000',
+      '[::1]',
+      '[::1]:5000',
+      'api.example.com',
+      'API.example.com',
+      ' localhost ',
+    ]) {
       assert.equal((await say(head('GET', '/healthz', {}, host))).status, 200, host);
     }
   });
 
   test('and as they should not', async () => {
-    for (const host of ['', 'localhost/', 'localhost/x', 'a@localhost', 'a:b@localhost', 'local host', 'localhost:', 'localhost:x', 'localhost:123456', 'a,b', '[::1', '::1', '*', '%6cocalhost', 'localhost?', 'localhost#', 'https://localhost', 'localhost\\', 'é', 'a'.repeat(300)]) {
+    for (const host of [
+      '',
+      'localhost/',
+      'localhost/x',
+      'a@localhost',
+      'a:b@localhost',
+      'local host',
+      'localhost:',
+      'localhost:x',
+      'localhost:123456',
+      'a,b',
+      '[::1',
+      '::1',
+      '*',
+      '%6cocalhost',
+      'localhost?',
+      'localhost#',
+      'https://localhost',
+      'localhost\\',
+      'é',
+      'a'.repeat(300),
+    ]) {
       assertRefused(await say(head('GET', '/protected', { authorization: `Bearer ${access}` }, host)), 'host_invalid', host);
     }
   });
@@ -131,15 +209,33 @@ describe('Host and Authorization', () => {
   });
 
   test('two Authorizations, also two equal ones', async () => {
-    for (const [one, two] of [[access, access], [access, 'x'], ['x', access]]) {
-      assertRefused(await say(`GET /protected HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer ${one}\r\nauthorization: Bearer ${two}\r\n\r\n`), 'header_duplicated');
+    for (const [one, two] of [
+      [access, access],
+      [access, 'x'],
+      ['x', access],
+    ]) {
+      assertRefused(
+        await say(
+          `GET /protected HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer ${one}\r\nauthorization: Bearer ${two}\r\n\r\n`,
+        ),
+        'header_duplicated',
+      );
     }
-    assertRefused(await say(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n`), 'header_duplicated');
+    assertRefused(
+      await say(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n`),
+      'header_duplicated',
+    );
     await assertStillIn();
   });
 
   test('bytes that are no HTTP', async () => {
-    for (const bytes of ['GET / HTTP/1.2\r\n\r\n', 'GET / HTTP/1.1\r\nno colon\r\n\r\n', 'GET / HTTP/1.1\r\nHost: x\r\nname : x\r\n\r\n', '\0\0\0\0']) assertRefused(await say(bytes), 'request_malformed', bytes);
+    for (const bytes of [
+      'GET / HTTP/1.2\r\n\r\n',
+      'GET / HTTP/1.1\r\nno colon\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost: x\r\nname : x\r\n\r\n',
+      '\0\0\0\0',
+    ])
+      assertRefused(await say(bytes), 'request_malformed', bytes);
   });
 });
 

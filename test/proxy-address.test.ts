@@ -14,12 +14,21 @@ describe('behind a declared proxy', () => {
   const after: (() => Promise<void> | void)[] = [];
   let program: Program;
   before(async () => {
-    program = await startProgram({ after: (work) => after.push(work) }, { settings: { ...wideLimits, TRUSTED_PROXIES: `${PROXY}, 10.0.0.0/8, 2001:db8:ffff::/48`, LOGIN_LIMITS: '1 per minute' } });
+    program = await startProgram(
+      { after: (work) => after.push(work) },
+      { settings: { ...wideLimits, TRUSTED_PROXIES: `${PROXY}, 10.0.0.0/8, 2001:db8:ffff::/48`, LOGIN_LIMITS: '1 per minute' } },
+    );
   });
-  test.after(async () => { for (const work of after.toReversed()) await work(); });
+  test.after(async () => {
+    for (const work of after.toReversed()) await work();
+  });
 
   const attempt = (forwarded: string | undefined, from?: string): Promise<Answer> =>
-    program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }, ...(from && { from }) });
+    program.ask('POST', '/login', {
+      json: { ...demoUser, password: 'x' },
+      headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded },
+      ...(from && { from }),
+    });
 
   /** Who counts as whom: the second of two requests is refused when both count as one. */
   const isSame = async (one: string | undefined, two: string | undefined): Promise<boolean> => {
@@ -53,7 +62,19 @@ describe('behind a declared proxy', () => {
 
   test('what is no address counts as the last good hop, here the proxy itself', async () => {
     assertRefused(await attempt(undefined), 'credentials_invalid');
-    for (const garbage of [undefined, '', 'unknown', '999.1.1.1', '203.0.113.50, evil', 'fe80::1%eth0', '_hidden', '127.0.0.1:99999x', '203.0.113.51,', '<script>', `${'1,'.repeat(2_000)}x`]) {
+    for (const garbage of [
+      undefined,
+      '',
+      'unknown',
+      '999.1.1.1',
+      '203.0.113.50, evil',
+      'fe80::1%eth0',
+      '_hidden',
+      '127.0.0.1:99999x',
+      '203.0.113.51,',
+      '<script>',
+      `${'1,'.repeat(2_000)}x`,
+    ]) {
       assertLimited(await attempt(garbage), 'login', 1, 60);
     }
     assertRefused(await attempt('evil, 203.0.113.52'), 'credentials_invalid');
@@ -64,44 +85,82 @@ describe('behind a declared proxy', () => {
     assertRefused(await attempt('203.0.113.60'), 'credentials_invalid');
     const body = '{"username":"testuser","password":"x"}';
     const lines = `POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
-    assertLimited(await speak(program, `${lines}X-Forwarded-For: 203.0.113.61\r\nX-Forwarded-For: 203.0.113.60\r\n\r\n${body}`, { from: PROXY }), 'login', 1, 60);
+    assertLimited(
+      await speak(program, `${lines}X-Forwarded-For: 203.0.113.61\r\nX-Forwarded-For: 203.0.113.60\r\n\r\n${body}`, { from: PROXY }),
+      'login',
+      1,
+      60,
+    );
   });
 
-  test('from anyone else it is nobody\'s word', async () => {
+  test("from anyone else it is nobody's word", async () => {
     assertRefused(await attempt('203.0.113.70', OTHER), 'credentials_invalid');
     for (const forwarded of [undefined, '203.0.113.71', PROXY, '10.0.0.1']) assertLimited(await attempt(forwarded, OTHER), 'login', 1, 60);
     assertRefused(await attempt('203.0.113.71'), 'credentials_invalid');
   });
 
-  test('other headers of that kind are nobody\'s word at all', async () => {
-    assertRefused(await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: { 'x-forwarded-for': '203.0.113.80' } }), 'credentials_invalid');
-    for (const name of ['forwarded', 'x-real-ip', 'true-client-ip', 'cf-connecting-ip', 'x-client-ip', 'x-forwarded-host', 'x-original-url', 'x-rewrite-url', 'x-http-method-override']) {
-      const answer = await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: { 'x-forwarded-for': '203.0.113.80', [name]: name === 'forwarded' ? 'for=203.0.113.81' : '203.0.113.81' } });
+  test("other headers of that kind are nobody's word at all", async () => {
+    assertRefused(
+      await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: { 'x-forwarded-for': '203.0.113.80' } }),
+      'credentials_invalid',
+    );
+    for (const name of [
+      'forwarded',
+      'x-real-ip',
+      'true-client-ip',
+      'cf-connecting-ip',
+      'x-client-ip',
+      'x-forwarded-host',
+      'x-original-url',
+      'x-rewrite-url',
+      'x-http-method-override',
+    ]) {
+      const answer = await program.ask('POST', '/login', {
+        json: { ...demoUser, password: 'x' },
+        headers: { 'x-forwarded-for': '203.0.113.80', [name]: name === 'forwarded' ? 'for=203.0.113.81' : '203.0.113.81' },
+      });
       assertLimited(answer, 'login', 1, 60);
     }
   });
 
   test('the log names the client', async () => {
-    assert.equal((await program.ask('POST', '/login', { json: demoUser, headers: { 'x-forwarded-for': '203.0.113.90', 'x-request-id': ID } })).status, 200);
-    const lines = readFileSync(join(program.folder, 'security.log'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    assert.equal(
+      (await program.ask('POST', '/login', { json: demoUser, headers: { 'x-forwarded-for': '203.0.113.90', 'x-request-id': ID } })).status,
+      200,
+    );
+    const lines = readFileSync(join(program.folder, 'security.log'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     assert.ok(lines.some(({ act, address, requestId }) => act === 'login' && address === '203.0.113.90' && requestId === ID));
   });
 
   test('its X-Request-Id is kept, if it is a UUID', async () => {
-    const idOf = async (id: string, from?: string) => (await program.ask('GET', '/nope', { headers: { 'x-request-id': id }, ...(from && { from }) })).headers['x-request-id'];
+    const idOf = async (id: string, from?: string) =>
+      (await program.ask('GET', '/nope', { headers: { 'x-request-id': id }, ...(from && { from }) })).headers['x-request-id'];
     assert.equal(await idOf(ID), ID);
     assert.equal(await idOf(ID.toUpperCase()), ID);
     const { json } = await program.ask('GET', '/nope', { headers: { 'x-request-id': ID } });
     assert.equal(json.instance, `urn:uuid:${ID}`);
-    for (const odd of ['', 'x', `${ID}x`, `{${ID}}`, ID.replaceAll('-', ''), `${ID}, ${ID}`, '<script>']) assert.match(String(await idOf(odd)), /^[0-9a-f]{8}-[0-9a-f-]{27}$/, odd);
+    for (const odd of ['', 'x', `${ID}x`, `{${ID}}`, ID.replaceAll('-', ''), `${ID}, ${ID}`, '<script>'])
+      assert.match(String(await idOf(odd)), /^[0-9a-f]{8}-[0-9a-f-]{27}$/, odd);
     assert.notEqual(await idOf(ID, OTHER), ID, 'from anyone else it is not');
-    const twice = await speak(program, `GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: ${ID}\r\nX-Request-Id: ${ID}\r\n\r\n`);
+    const twice = await speak(
+      program,
+      `GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: ${ID}\r\nX-Request-Id: ${ID}\r\n\r\n`,
+    );
     assert.notEqual(twice.headers['x-request-id'], ID);
   });
 
   test('over HTTP/2 too', async (t) => {
     const ask = await openHttp2(t, program);
-    const login = { ':method': 'POST', ':path': '/login', 'content-type': 'application/json', 'x-forwarded-for': '203.0.113.99', 'x-request-id': ID };
+    const login = {
+      ':method': 'POST',
+      ':path': '/login',
+      'content-type': 'application/json',
+      'x-forwarded-for': '203.0.113.99',
+      'x-request-id': ID,
+    };
     const answer = await ask(login, '{}');
     assertRefused(answer, 'body_invalid');
     assert.equal(answer.headers['x-request-id'], ID);
@@ -112,7 +171,8 @@ describe('behind a declared proxy', () => {
 
 test('without a declared proxy no word is believed', async (t) => {
   const program = await startProgram(t, { settings: { ...wideLimits, LOGIN_LIMITS: '1 per minute' } });
-  const ask = (forwarded: string) => program.ask('POST', '/login', { json: {}, headers: { 'x-forwarded-for': forwarded, 'x-forwarded-proto': 'http', 'x-request-id': ID } });
+  const ask = (forwarded: string) =>
+    program.ask('POST', '/login', { json: {}, headers: { 'x-forwarded-for': forwarded, 'x-forwarded-proto': 'http', 'x-request-id': ID } });
   const first = await ask('203.0.113.1');
   assertRefused(first, 'body_invalid');
   assert.notEqual(first.headers['x-request-id'], ID);
@@ -120,16 +180,27 @@ test('without a declared proxy no word is believed', async (t) => {
 });
 
 test('where the proxy ends TLS: only what it says came over https is answered', async (t) => {
-  const program = await startProgram(t, { folder: folderFor(t), settings: { ...wideLimits, TLS_AT_PROXY: 'true', TRUSTED_PROXIES: PROXY }, ca: '' });
-  const say = (target: string, fields: Record<string, string> = {}, from = PROXY) => speak(program, head('GET', target, fields), { plain: true, from });
+  const program = await startProgram(t, {
+    folder: folderFor(t),
+    settings: { ...wideLimits, TLS_AT_PROXY: 'true', TRUSTED_PROXIES: PROXY },
+    ca: '',
+  });
+  const say = (target: string, fields: Record<string, string> = {}, from = PROXY) =>
+    speak(program, head('GET', target, fields), { plain: true, from });
   const https = { 'x-forwarded-proto': 'https', 'x-forwarded-for': '203.0.113.1' };
 
   const good = await say('/openapi.json', https);
   assert.equal(good.status, 200);
-  assert.ok(good.headers['strict-transport-security'], 'the caller\'s connection is TLS');
+  assert.ok(good.headers['strict-transport-security'], "the caller's connection is TLS");
   assertRefused(await say('/protected', https), 'token_missing');
   assertRefused(await say('/%', https), 'path_malformed');
-  for (const [fields, from] of [[{}, PROXY], [{ 'x-forwarded-proto': 'http' }, PROXY], [{ 'x-forwarded-proto': 'https,http' }, PROXY], [{ 'x-forwarded-proto': 'HTTPS ' }, PROXY], [https, OTHER]] as const) {
+  for (const [fields, from] of [
+    [{}, PROXY],
+    [{ 'x-forwarded-proto': 'http' }, PROXY],
+    [{ 'x-forwarded-proto': 'https,http' }, PROXY],
+    [{ 'x-forwarded-proto': 'HTTPS ' }, PROXY],
+    [https, OTHER],
+  ] as const) {
     for (const target of ['/openapi.json', '/protected', '/nope', '/%', '/.well-known/jwks.json']) {
       const answer = await say(target, fields, from);
       assertRefused(answer, 'https_required', target);

@@ -9,7 +9,11 @@ import { folderFor, startProgram } from './support/program.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (file: string): string => readFileSync(root + file, 'utf8');
 const blocksOf = (page: string): string[] => [...read(page).matchAll(/```sh\n([\s\S]*?)```/g)].map(([, block = '']) => block);
-const commandsOf = (block: string): string => block.split('\n').filter((line) => line !== '' && !line.startsWith('#')).join('\n');
+const commandsOf = (block: string): string =>
+  block
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .join('\n');
 
 const [startBlock = '', curlBlock = '', testBlock = '', serveBlock = '', ...others] = blocksOf('README.md');
 
@@ -31,7 +35,10 @@ test('the lines for a second terminal log in, call, refresh and log out', async 
   const folder = folderFor(t);
   const program = await startProgram(t, { folder: `${folder}/.portcullis/dev`, cwd: folder });
   const printed = execFileSync('sh', ['-euc', curlBlock.replaceAll(':5000', `:${program.port}`)], { cwd: folder, encoding: 'utf8' });
-  const [whoAmI, tokens, out, refused] = printed.replaceAll('}{', '}\n{').split('\n').map((line) => JSON.parse(line));
+  const [whoAmI, tokens, out, refused] = printed
+    .replaceAll('}{', '}\n{')
+    .split('\n')
+    .map((line) => JSON.parse(line));
   assert.deepEqual(whoAmI, { logged_in_as: 'testuser' });
   assert.match(tokens.refresh_token, /^prt_/);
   assert.deepEqual(out, { msg: 'Successfully logged out' });
@@ -40,13 +47,49 @@ test('the lines for a second terminal log in, call, refresh and log out', async 
 
 test('the lines for real start a server that lets alice in', async (t) => {
   const folder = folderFor(t);
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'key.pem', '-out', 'cert.pem', '-days', '1', '-subj', '/CN=api.example.com', '-addext', 'subjectAltName=DNS:api.example.com'], { cwd: folder, stdio: 'ignore' });
-  const child = spawn('sh', ['-euc', serveBlock.replaceAll('npx portcullis serve', 'exec portcullis serve').replaceAll('npx portcullis', 'portcullis')], {
-    cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: `${root}node_modules/.bin:${process.env.PATH}`, HOME: folder, PORTCULLIS_HOST: '127.0.0.1', PORTCULLIS_PORT: '0', PORTCULLIS_ADMIN_LISTEN: 'none' },
-  });
+  execFileSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      'key.pem',
+      '-out',
+      'cert.pem',
+      '-days',
+      '1',
+      '-subj',
+      '/CN=api.example.com',
+      '-addext',
+      'subjectAltName=DNS:api.example.com',
+    ],
+    { cwd: folder, stdio: 'ignore' },
+  );
+  const child = spawn(
+    'sh',
+    ['-euc', serveBlock.replaceAll('npx portcullis serve', 'exec portcullis serve').replaceAll('npx portcullis', 'portcullis')],
+    {
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: `${root}node_modules/.bin:${process.env.PATH}`,
+        HOME: folder,
+        PORTCULLIS_HOST: '127.0.0.1',
+        PORTCULLIS_PORT: '0',
+        PORTCULLIS_ADMIN_LISTEN: 'none',
+      },
+    },
+  );
   const ended = once(child, 'exit');
-  t.after(async () => { child.kill('SIGKILL'); await ended; });
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
   let output = '';
   const port = await new Promise<string>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
@@ -58,8 +101,22 @@ test('the lines for real start a server that lets alice in', async (t) => {
     }
     void ended.then(([code]) => reject(new Error(`ended with ${code}: ${output}`)));
   });
-  const answer = execFileSync('curl', ['-sS', '--cacert', 'cert.pem', '--resolve', `api.example.com:${port}:127.0.0.1`, `https://api.example.com:${port}/login`,
-    '-H', 'Content-Type: application/json', '-d', '{"username":"alice","password":"a long sentence is a good password"}'], { cwd: folder, encoding: 'utf8' });
+  const answer = execFileSync(
+    'curl',
+    [
+      '-sS',
+      '--cacert',
+      'cert.pem',
+      '--resolve',
+      `api.example.com:${port}:127.0.0.1`,
+      `https://api.example.com:${port}/login`,
+      '-H',
+      'Content-Type: application/json',
+      '-d',
+      '{"username":"alice","password":"a long sentence is a good password"}',
+    ],
+    { cwd: folder, encoding: 'utf8' },
+  );
   assert.match(JSON.parse(answer).access_token, /^ey/);
   assert.ok(existsSync(`${folder}/.portcullis/data/portcullis.db`));
   child.kill('SIGTERM');

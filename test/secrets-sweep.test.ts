@@ -15,7 +15,11 @@ import { openHouse } from '../packages/server/src/house.ts';
 import { readSettings } from '../packages/server/src/settings/read.ts';
 import { type Answer, type Ask, folderFor, type Program, startProgram, wideLimits } from './support/program.ts';
 
-const password = { first: 'Ein Satz, den niemand errät: äöü', second: 'correct horse / battery+staple?', wrong: 'this is not what it was, alas' };
+const password = {
+  first: 'Ein Satz, den niemand errät: äöü',
+  second: 'correct horse / battery+staple?',
+  wrong: 'this is not what it was, alas',
+};
 
 test('after a busy life no secret is where it should not be: in no table, file, log, output or error', { timeout: 60_000 }, async (t) => {
   const folder = folderFor(t);
@@ -39,27 +43,48 @@ test('after a busy life no secret is where it should not be: in no table, file, 
     ['error bodies', Buffer.from(told.join('\n'))] as const,
   ]);
   assert.ok(secrets.size > 60, `only ${secrets.size} secrets`);
-  for (const name of ['portcullis.db', 'portcullis.db-wal', 'security.log', 'table sessions', 'table keys', 'error bodies']) assert.ok((places.get(name)?.length ?? 0) > 500, name);
+  for (const name of ['portcullis.db', 'portcullis.db-wal', 'security.log', 'table sessions', 'table keys', 'error bodies'])
+    assert.ok((places.get(name)?.length ?? 0) > 500, name);
   assert.deepEqual(sweep(secrets, places), []);
 
   // A hash of a token is for its row alone, and the hash of a password too.
   const hashes = new Map<string, Buffer>();
-  for (const [name, secret] of secrets) for (const algorithm of ['sha256', 'sha1', 'md5']) hashes.set(`${algorithm} of ${name}`, createHash(algorithm).update(secret).digest());
+  for (const [name, secret] of secrets)
+    for (const algorithm of ['sha256', 'sha1', 'md5']) hashes.set(`${algorithm} of ${name}`, createHash(algorithm).update(secret).digest());
   for (const hash of operator.passwordHashes()) hashes.set(`argon2 ${hashes.size}`, Buffer.from(hash));
-  const logs = new Map([...places].filter(([name]) => !name.startsWith('portcullis.db') && !['table sessions', 'table credentials'].includes(name)));
+  const logs = new Map(
+    [...places].filter(([name]) => !name.startsWith('portcullis.db') && !['table sessions', 'table credentials'].includes(name)),
+  );
   assert.ok(logs.has('security.log') && logs.has('table audit'));
   assert.deepEqual(sweep(hashes, logs), []);
 
   // What the sweep would find, if it were there: each secret, in each form, in the middle of anything.
   for (const [name, secret] of secrets) {
-    for (const planted of [secret, secret.toString('hex'), secret.toString('hex').toUpperCase(), secret.toString('base64'), secret.toString('base64url'), Buffer.concat([Buffer.from('x'), secret, Buffer.from('yz')]).toString('base64'), JSON.stringify({ at: secret.toString() })]) {
-      const found = sweep(new Map([[name, secret]]), new Map([['planted', Buffer.concat([Buffer.from('before '), Buffer.from(planted), Buffer.from(' after')])]]));
+    for (const planted of [
+      secret,
+      secret.toString('hex'),
+      secret.toString('hex').toUpperCase(),
+      secret.toString('base64'),
+      secret.toString('base64url'),
+      Buffer.concat([Buffer.from('x'), secret, Buffer.from('yz')]).toString('base64'),
+      JSON.stringify({ at: secret.toString() }),
+    ]) {
+      const found = sweep(
+        new Map([[name, secret]]),
+        new Map([['planted', Buffer.concat([Buffer.from('before '), Buffer.from(planted), Buffer.from(' after')])]]),
+      );
       assert.deepEqual(found, [`${name} in planted`]);
     }
   }
   await operator.plant(password.second);
-  assert.deepEqual(sweep(secrets, tablesOf(folder)).map((found) => found.replace(/ \d+/, '')), ['password in table audit']);
-  assert.notDeepEqual(sweep(secrets, filesOf(folder)).filter((found) => found.endsWith('.db-wal')), []);
+  assert.deepEqual(
+    sweep(secrets, tablesOf(folder)).map((found) => found.replace(/ \d+/, '')),
+    ['password in table audit'],
+  );
+  assert.notDeepEqual(
+    sweep(secrets, filesOf(folder)).filter((found) => found.endsWith('.db-wal')),
+    [],
+  );
   assert.notDeepEqual(sweep(secrets, files), [], 'they are in the two files that are meant for them');
 });
 
@@ -76,10 +101,20 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
   const logIn = async (username = 'anna') => (await ask('POST', '/login', { json: { username, password: password.second } })).json;
 
   const { access_token: access, refresh_token: refresh } = await logIn();
-  for (const json of [{ username: 'anna', password: password.wrong }, { username: 'nobody', password: password.second }, { username: 'anna', password: password.second, more: 1 }, { username: 'anna', password: [password.second] }]) {
+  for (const json of [
+    { username: 'anna', password: password.wrong },
+    { username: 'nobody', password: password.second },
+    { username: 'anna', password: password.second, more: 1 },
+    { username: 'anna', password: [password.second] },
+  ]) {
     for (let i = 0; i < 7; i += 1) assert.notEqual((await ask('POST', '/login', { json })).status, 200);
   }
-  for (const body of [`{"username":"anna","password":"${password.second}"`, `{"username":"anna","password":"${password.second}","__proto__":{}}`, `"${password.second}"`, `${password.second}\u0000`]) {
+  for (const body of [
+    `{"username":"anna","password":"${password.second}"`,
+    `{"username":"anna","password":"${password.second}","__proto__":{}}`,
+    `"${password.second}"`,
+    `${password.second}\u0000`,
+  ]) {
     assert.equal((await ask('POST', '/login', { body })).status, 400);
   }
   await ask('POST', '/login', { body: `password=${password.second}`, headers: { 'content-type': 'application/x-www-form-urlencoded' } });
@@ -87,12 +122,16 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
 
   const next = (await ask('POST', '/refresh', { bearer: refresh })).json.refresh_token;
   await ask('POST', '/refresh', { bearer: refresh });
-  for (const bearer of [`${next}x`, `${next.slice(0, -1)}`, access, 'prt_', `${next} ${next}`]) assert.equal((await ask('POST', '/refresh', { bearer })).status, 401);
-  for (const bearer of [`${access}x`, access.slice(0, -3), refresh, `${access}.${access}`]) assert.equal((await ask('GET', '/protected', { bearer })).status, 401);
+  for (const bearer of [`${next}x`, `${next.slice(0, -1)}`, access, 'prt_', `${next} ${next}`])
+    assert.equal((await ask('POST', '/refresh', { bearer })).status, 401);
+  for (const bearer of [`${access}x`, access.slice(0, -3), refresh, `${access}.${access}`])
+    assert.equal((await ask('GET', '/protected', { bearer })).status, 401);
   await ask('POST', '/refresh', { json: { refresh_token: next } });
-  for (const authorization of [access, `Basic ${access}`, `Bearer  ${access}`]) assert.equal((await ask('GET', '/protected', { headers: { authorization } })).status, 401);
+  for (const authorization of [access, `Basic ${access}`, `Bearer  ${access}`])
+    assert.equal((await ask('GET', '/protected', { headers: { authorization } })).status, 401);
   await ask('GET', '/protected', { headers: { cookie: `access=${access}` } });
-  for (const path of [`/${access}`, `/protected?access_token=${access}`, `/refresh/${next}`, `/%zz${next}`]) await ask('GET', path, { bearer: access });
+  for (const path of [`/${access}`, `/protected?access_token=${access}`, `/refresh/${next}`, `/%zz${next}`])
+    await ask('GET', path, { bearer: access });
   await ask(next.slice(0, 12), '/protected', { bearer: access }).catch(() => {}); // not even a method
   assert.equal((await ask('GET', '/protected', { bearer: access })).status, 200);
 
@@ -109,7 +148,9 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
 /** The token as it is sent, the part of it that proves something, and the bytes behind that. */
 function keepToken(keep: Keep, token: string): void {
   keep('token', token);
-  const proof = token.startsWith('prt_') ? Buffer.from(token.slice(4, -6), 'base64url').subarray(20) : Buffer.from(token.split('.')[2] ?? '', 'base64url');
+  const proof = token.startsWith('prt_')
+    ? Buffer.from(token.slice(4, -6), 'base64url').subarray(20)
+    : Buffer.from(token.split('.')[2] ?? '', 'base64url');
   keep('proof of token', proof);
   if (token.startsWith('prt_')) keep('secret of token', proof.subarray(0, 32));
 }
@@ -154,7 +195,8 @@ async function operate(folder: string, t: { after(work: () => Promise<void>): vo
       assert.equal(all.length, 4);
       for (const key of all) {
         const jwk = openPrivateJwk(key, masterSecret);
-        for (const part of [jwk?.d, jwk?.p, jwk?.q]) if (part !== undefined) keep(`private part of ${key.alg}`, Buffer.from(part, 'base64url'));
+        for (const part of [jwk?.d, jwk?.p, jwk?.q])
+          if (part !== undefined) keep(`private part of ${key.alg}`, Buffer.from(part, 'base64url'));
       }
     },
     async lastActs(): Promise<void> {
@@ -169,14 +211,29 @@ async function operate(folder: string, t: { after(work: () => Promise<void>): vo
 
 const keyBytes = (pem: string): Buffer => Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64');
 
-const filesOf = (folder: string): Map<string, Buffer> => new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]));
+const filesOf = (folder: string): Map<string, Buffer> =>
+  new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]));
 
 /** Each table's rows as JSON: a long value may lie in pieces in the file. */
 function tablesOf(folder: string): Map<string, Buffer> {
   const db = new DatabaseSync(join(folder, 'portcullis.db'), { readOnly: true });
   try {
-    const names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all().map(({ name }) => String(name));
-    return new Map(names.map((name) => [`table ${name}`, Buffer.from(db.prepare(`SELECT * FROM "${name}"`).all().map((row) => JSON.stringify(row)).join('\n'))]));
+    const names = db
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+      .all()
+      .map(({ name }) => String(name));
+    return new Map(
+      names.map((name) => [
+        `table ${name}`,
+        Buffer.from(
+          db
+            .prepare(`SELECT * FROM "${name}"`)
+            .all()
+            .map((row) => JSON.stringify(row))
+            .join('\n'),
+        ),
+      ]),
+    );
   } finally {
     db.close();
   }
@@ -186,10 +243,17 @@ function tablesOf(folder: string): Map<string, Buffer> {
 function sweep(secrets: ReadonlyMap<string, Buffer>, places: ReadonlyMap<string, Buffer>): string[] {
   const found: string[] = [];
   for (const [place, bytes] of places) {
-    const lower = Buffer.from(bytes.toString('latin1').replace(/[A-F]/g, (digit) => digit.toLowerCase()), 'latin1');
+    const lower = Buffer.from(
+      bytes.toString('latin1').replace(/[A-F]/g, (digit) => digit.toLowerCase()),
+      'latin1',
+    );
     const plain = Buffer.from(bytes.toString('latin1').replace(/\+/g, '-').replace(/\//g, '_'), 'latin1');
     for (const [name, secret] of secrets) {
-      const isThere = bytes.includes(secret) || bytes.includes(JSON.stringify(secret.toString()).slice(1, -1)) || lower.includes(secret.toString('hex')) || base64Cores(secret).some((core) => plain.includes(core));
+      const isThere =
+        bytes.includes(secret) ||
+        bytes.includes(JSON.stringify(secret.toString()).slice(1, -1)) ||
+        lower.includes(secret.toString('hex')) ||
+        base64Cores(secret).some((core) => plain.includes(core));
       if (isThere) found.push(`${name} in ${place}`);
     }
   }
@@ -197,7 +261,8 @@ function sweep(secrets: ReadonlyMap<string, Buffer>, places: ReadonlyMap<string,
 }
 
 /** What of the base64 of these bytes does not depend on what stands around them, for each of the three ways they may lie. */
-const base64Cores = (bytes: Buffer): string[] => [0, 1, 2].map((before) => {
-  const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64url');
-  return text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
-});
+const base64Cores = (bytes: Buffer): string[] =>
+  [0, 1, 2].map((before) => {
+    const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64url');
+    return text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
+  });

@@ -11,8 +11,18 @@ import { forge, keys, type PrivateJwk, publicJwk, type Vector, vectors } from '.
 const now = Date.UTC(2026, 0, 1);
 const nowS = now / 1_000;
 const claims = {
-  iss: 'https://issuer.example', aud: 'portcullis', sub: 'usr_1', client_id: 'portcullis', sid: 'ses_1', jti: 'tok_1',
-  iat: nowS, nbf: nowS, exp: nowS + 900, scope: 'notes:read notes:write', username: 'ada', auth_time: nowS - 60,
+  iss: 'https://issuer.example',
+  aud: 'portcullis',
+  sub: 'usr_1',
+  client_id: 'portcullis',
+  sid: 'ses_1',
+  jti: 'tok_1',
+  iat: nowS,
+  nbf: nowS,
+  exp: nowS + 900,
+  scope: 'notes:read notes:write',
+  username: 'ada',
+  auth_time: nowS - 60,
 };
 const { stranger: _stranger, ...published } = keys;
 const known = await fixedKeys({ keys: Object.values(published).map(publicJwk) });
@@ -46,8 +56,14 @@ test('read in this process: each with its code and its reason, the first time an
 
 test('what a good token says, to the letter', async () => {
   assert.deepEqual(await reader().read(forge({ name: 'good', accepted: true }, { claims, nowS, keys })), {
-    userId: 'usr_1', username: 'ada', sessionId: 'ses_1', tokenId: 'tok_1', clientId: 'portcullis', scopes: ['notes:read', 'notes:write'],
-    authenticatedAt: now - 60_000, expiresAt: now + 900_000,
+    userId: 'usr_1',
+    username: 'ada',
+    sessionId: 'ses_1',
+    tokenId: 'tok_1',
+    clientId: 'portcullis',
+    scopes: ['notes:read', 'notes:write'],
+    authenticatedAt: now - 60_000,
+    expiresAt: now + 900_000,
   });
 });
 
@@ -61,14 +77,17 @@ test('over HTTPS, against the started program and with its own key', async (t) =
   const sent = vectors.filter(canBeSent);
   assert.ok(sent.length > vectors.length / 3, `${sent.length} of ${vectors.length}`);
   for (let i = 0; i < sent.length; i += 20) {
-    await Promise.all(sent.slice(i, i + 20).map(async (vector) => {
-      const { status, json, text, headers } = await program.ask('GET', '/protected', { bearer: forge(aimed(vector, own), good) });
-      if ('accepted' in vector) return assert.equal(status, 200, `${vector.name}: ${text}`);
-      assert.deepEqual([status, json.code], [401, vector.code], vector.name);
-      assert.equal(json.msg, vector.code === 'token_expired' ? 'Token has expired' : 'Token is invalid', vector.name);
-      assert.match(String(headers['www-authenticate']), /error="invalid_token"/);
-      if (vector.reason !== undefined && vector.reason !== 'form') assert.doesNotMatch(text.toLowerCase(), new RegExp(`\\b${vector.reason}\\b`), `${vector.name} tells its reason`);
-    }));
+    await Promise.all(
+      sent.slice(i, i + 20).map(async (vector) => {
+        const { status, json, text, headers } = await program.ask('GET', '/protected', { bearer: forge(aimed(vector, own), good) });
+        if ('accepted' in vector) return assert.equal(status, 200, `${vector.name}: ${text}`);
+        assert.deepEqual([status, json.code], [401, vector.code], vector.name);
+        assert.equal(json.msg, vector.code === 'token_expired' ? 'Token has expired' : 'Token is invalid', vector.name);
+        assert.match(String(headers['www-authenticate']), /error="invalid_token"/);
+        if (vector.reason !== undefined && vector.reason !== 'form')
+          assert.doesNotMatch(text.toLowerCase(), new RegExp(`\\b${vector.reason}\\b`), `${vector.name} tells its reason`);
+      }),
+    );
   }
 
   const { status, json } = await program.ask('GET', '/protected', { bearer: access });

@@ -12,12 +12,31 @@ import fastify from 'fastify';
 import { type GuardProblemCode, guardProblems, manualClock } from '@portcullis/guard';
 import { peerAddress, type WireTimes } from '../packages/server/src/http/wire.ts';
 import {
-  ask, closeClients, flags, forever, frame, frames, get, makeCertificate, makeTestWire, openRawH2, openSession, openTcp, openTls, post, preface, requestBlock, start, trickle,
+  ask,
+  closeClients,
+  flags,
+  forever,
+  frame,
+  frames,
+  get,
+  makeCertificate,
+  makeTestWire,
+  openRawH2,
+  openSession,
+  openTcp,
+  openTls,
+  post,
+  preface,
+  requestBlock,
+  start,
+  trickle,
 } from './wire/support.ts';
 
 afterEach(closeClients);
 
-const test = (name: string, body: (t: TestContext) => Promise<void>): void => { nodeTest(name, { timeout: 10_000 }, body); };
+const test = (name: string, body: (t: TestContext) => Promise<void>): void => {
+  nodeTest(name, { timeout: 10_000 }, body);
+};
 
 /** The one answer that a connection gave before it closed is this problem, as JSON, with our headers. */
 function assertProblem(text: string, code: GuardProblemCode, overTls = true): void {
@@ -34,7 +53,11 @@ function assertProblem(text: string, code: GuardProblemCode, overTls = true): vo
 }
 
 /** A long answer that waits for its reader. */
-const parts = (size: number): Readable => Readable.from(Array.from({ length: size / 10_000 }, () => Buffer.alloc(10_000)), { objectMode: false });
+const parts = (size: number): Readable =>
+  Readable.from(
+    Array.from({ length: size / 10_000 }, () => Buffer.alloc(10_000)),
+    { objectMode: false },
+  );
 
 async function until(what: () => boolean): Promise<void> {
   for (let turns = 0; !what(); turns++) {
@@ -45,7 +68,9 @@ async function until(what: () => boolean): Promise<void> {
 
 describe('one port', () => {
   test('HTTP/1.1 and HTTP/2 are answered, and told who asks', async (t) => {
-    const { port } = await start(t, {}, (request, response) => { response.end(`${request.httpVersion} from ${peerAddress(request)}`); });
+    const { port } = await start(t, {}, (request, response) => {
+      response.end(`${request.httpVersion} from ${peerAddress(request)}`);
+    });
     const client = await openTls(port, { localAddress: '127.0.0.9' });
     client.socket.write(get('/'));
     await client.until('1.1 from 127.0.0.9');
@@ -66,13 +91,24 @@ describe('one port', () => {
     app.post('/echo', async ({ body, raw }) => ({ body, from: peerAddress(raw) }));
     await app.ready();
     const { port } = await wire.listen('127.0.0.1', 0);
-    t.after(async () => { await wire.close(0); await app.close(); });
+    t.after(async () => {
+      await wire.close(0);
+      await app.close();
+    });
 
     const client = await openTls(port);
-    client.socket.write(post('/echo', 7, 'Content-Type: application/json\r\n') + '{"a":1}' + post('/echo', 8, 'Content-Type: application/json\r\n') + '{"a":22}');
+    client.socket.write(
+      post('/echo', 7, 'Content-Type: application/json\r\n') +
+        '{"a":1}' +
+        post('/echo', 8, 'Content-Type: application/json\r\n') +
+        '{"a":22}',
+    );
     await client.until('{"body":{"a":22},"from":"127.0.0.1"}');
     const session = await openSession(t, port);
-    assert.equal((await ask(session, { ':method': 'POST', ':path': '/echo', 'content-type': 'application/json' }, '{"a":3}')).body, '{"body":{"a":3},"from":"127.0.0.1"}');
+    assert.equal(
+      (await ask(session, { ':method': 'POST', ':path': '/echo', 'content-type': 'application/json' }, '{"a":3}')).body,
+      '{"body":{"a":3},"from":"127.0.0.1"}',
+    );
     client.socket.write('nonsense\r\n\r\n');
     assertProblem((await client.closed).split('"from":"127.0.0.1"}').at(-1) ?? '', 'request_malformed'); // and not Fastify's answer to it
   });
@@ -99,7 +135,9 @@ describe('one port', () => {
   });
 
   test('behind a TLS proxy it is plain HTTP/1.1, without HSTS of ours', async (t) => {
-    const { port } = await start(t, { tls: 'at-proxy' }, (request, response) => { response.end(`hello ${peerAddress(request)}`); });
+    const { port } = await start(t, { tls: 'at-proxy' }, (request, response) => {
+      response.end(`hello ${peerAddress(request)}`);
+    });
     const client = await openTcp(port);
     client.socket.write(get('/'));
     await client.until('hello 127.0.0.1');
@@ -108,7 +146,7 @@ describe('one port', () => {
     assertProblem(text.slice(text.lastIndexOf('HTTP/1.1')), 'request_malformed', false);
   });
 
-  test('a port in use is the caller\'s to hear of', async (t) => {
+  test("a port in use is the caller's to hear of", async (t) => {
     const { port } = await start(t);
     await assert.rejects(makeTestWire().listen('127.0.0.1', port), { code: 'EADDRINUSE' });
   });
@@ -122,7 +160,10 @@ describe('TLS', () => {
       assert.equal(socket.getProtocol(), version);
       socket.destroy();
     }
-    await assert.rejects(openTls(port, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' }), /alert protocol version/);
+    await assert.rejects(
+      openTls(port, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' }),
+      /alert protocol version/,
+    );
   });
 
   test('of 1.2, only forward-secret AEAD suites', async (t) => {
@@ -226,13 +267,15 @@ describe('what Node would answer itself', () => {
   });
 
   test('no header is dropped, however many there are', async (t) => {
-    const { port } = await start(t, {}, (request, response) => { response.end(`${request.rawHeaders.length / 2} headers`); });
+    const { port } = await start(t, {}, (request, response) => {
+      response.end(`${request.rawHeaders.length / 2} headers`);
+    });
     const client = await openTls(port);
     client.socket.write(get('/', 'a:\r\n'.repeat(3_000)));
     await client.until('3001 headers');
   });
 
-  test('a request without Host is the guard\'s to judge', async (t) => {
+  test("a request without Host is the guard's to judge", async (t) => {
     const { port, handled } = await start(t);
     const client = await openTls(port);
     client.socket.write('GET /hostless HTTP/1.1\r\n\r\n');
@@ -244,7 +287,7 @@ describe('what Node would answer itself', () => {
     const { port, handled } = await start(t);
     const client = await openTls(port);
     client.socket.write(post('/', 5, 'Expect: the-unexpected\r\n') + 'hello' + get('/after'));
-    assertProblem((await client.closed), 'expectation_failed');
+    assertProblem(await client.closed, 'expectation_failed');
     const session = await openSession(t, port);
     const { status, body } = await ask(session, { expect: 'the-unexpected' });
     assert.equal(status, 417);
@@ -293,7 +336,9 @@ describe('what Node would answer itself', () => {
   });
 
   test('pipelined requests are answered in order', async (t) => {
-    const { port } = await start(t, {}, (request, response) => { setTimeout(() => response.end(`<${request.url}>`), request.url === '/1' ? 50 : 0); });
+    const { port } = await start(t, {}, (request, response) => {
+      setTimeout(() => response.end(`<${request.url}>`), request.url === '/1' ? 50 : 0);
+    });
     const client = await openTls(port);
     client.socket.write(get('/1') + get('/2') + get('/3'));
     const text = await client.until('</3>');
@@ -301,7 +346,9 @@ describe('what Node would answer itself', () => {
   });
 
   test('a refusal is never taken for the answer to another request', async (t) => {
-    const { port } = await start(t, {}, (request, response) => { setTimeout(() => response.end(`<${request.url}>`), 50); });
+    const { port } = await start(t, {}, (request, response) => {
+      setTimeout(() => response.end(`<${request.url}>`), 50);
+    });
     const client = await openTls(port);
     client.socket.write(get('/1') + get('/2') + 'nonsense\r\n\r\n');
     const [one, two, three, ...more] = (await client.closed).split(/(?=HTTP\/1.1)/);
@@ -312,7 +359,9 @@ describe('what Node would answer itself', () => {
   });
 
   test('a body that goes wrong after the answer gets no second answer', async (t) => {
-    const { port } = await start(t, {}, (_, response) => { response.end('too early'); });
+    const { port } = await start(t, {}, (_, response) => {
+      response.end('too early');
+    });
     const client = await openTls(port);
     client.socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${chunked}\r\n`);
     await client.until('too early');
@@ -374,7 +423,9 @@ describe('time, HTTP/1.1', () => {
   });
 
   test('a body that trickles has no longer, also where it has been answered', async (t) => {
-    const { port, wire } = await start(t, short({ headersMs: 250, requestMs: 250 }), (_, response) => { response.end('early'); });
+    const { port, wire } = await start(t, short({ headersMs: 250, requestMs: 250 }), (_, response) => {
+      response.end('early');
+    });
     const client = await openTls(port);
     client.socket.write(post('/', 50_000));
     trickle(client.socket, forever(0x61));
@@ -386,10 +437,15 @@ describe('time, HTTP/1.1', () => {
     const wire = makeTestWire({ times: { headersMs: 200, requestMs: 200, idleMs: 60_000, checkMs: 20, lingerMs: 200 } });
     let handled = 0;
     const app = fastify({ serverFactory: wire.serverFactory });
-    app.post('/', async () => { handled++; });
+    app.post('/', async () => {
+      handled++;
+    });
     await app.ready();
     const { port } = await wire.listen('127.0.0.1', 0);
-    t.after(async () => { await wire.close(0); await app.close(); });
+    t.after(async () => {
+      await wire.close(0);
+      await app.close();
+    });
     const client = await openTls(port);
     client.socket.write(post('/', 9, 'Content-Type: application/json\r\n') + '{"a"');
     assertProblem(await client.closed, 'request_timeout');
@@ -411,8 +467,12 @@ describe('time, HTTP/1.1', () => {
   });
 
   for (const [what, handler] of Object.entries({
-    'at once': (_, response) => { response.end(Buffer.alloc(30_000_000)); },
-    'in parts': (_, response) => { parts(30_000_000).pipe(response); },
+    'at once': (_, response) => {
+      response.end(Buffer.alloc(30_000_000));
+    },
+    'in parts': (_, response) => {
+      parts(30_000_000).pipe(response);
+    },
   } satisfies Record<string, RequestListener>)) {
     test(`a peer that does not read its answer, given ${what}, is cut`, async (t) => {
       const { port, wire } = await start(t, short({ answerMs: what === 'at once' ? 1 : 200 }), handler); // for each 64 KiB of what waits
@@ -426,7 +486,9 @@ describe('time, HTTP/1.1', () => {
 
   test('one that reads slowly but steadily gets all of it', async (t) => {
     const size = 10_000_000;
-    const { port } = await start(t, short({ answerMs: 200 }), (_, response) => { parts(size).pipe(response); });
+    const { port } = await start(t, short({ answerMs: 200 }), (_, response) => {
+      parts(size).pipe(response);
+    });
     const client = await openTls(port);
     client.socket.removeAllListeners('data');
     client.socket.write(get('/'));
@@ -455,18 +517,27 @@ describe('time, HTTP/2', () => {
     { what: 'a preface that trickles', times: { headersMs: 200 }, send: (socket) => trickle(socket, preface, 50) },
     { what: 'SETTINGS and no stream', times: { headersMs: 200 }, send: (socket) => socket.write(preface) },
     {
-      what: 'headers without an end', times: { headersMs: 200 },
+      what: 'headers without an end',
+      times: { headersMs: 200 },
       send: (socket) => socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream, 1, requestBlock())])),
     },
     {
-      what: 'headers that go on and on', times: { headersMs: 200 },
+      what: 'headers that go on and on',
+      times: { headersMs: 200 },
       send(socket) {
-        socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream, 1, requestBlock()), frame(frames.continuation, 0, 1, Buffer.alloc(200)).subarray(0, 9)]));
+        socket.write(
+          Buffer.concat([
+            preface,
+            frame(frames.headers, flags.endStream, 1, requestBlock()),
+            frame(frames.continuation, 0, 1, Buffer.alloc(200)).subarray(0, 9),
+          ]),
+        );
         trickle(socket, forever(0));
       },
     },
     {
-      what: 'a later request whose headers trickle', times: { headersMs: 200 },
+      what: 'a later request whose headers trickle',
+      times: { headersMs: 200 },
       send(socket) {
         socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock())]));
         setTimeout(() => {
@@ -476,11 +547,14 @@ describe('time, HTTP/2', () => {
       },
     },
     {
-      what: 'no further request', times: { idleMs: 200 },
-      send: (socket) => socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock())])),
+      what: 'no further request',
+      times: { idleMs: 200 },
+      send: (socket) =>
+        socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock())])),
     },
     {
-      what: 'nothing but PINGs', times: { headersMs: 200 },
+      what: 'nothing but PINGs',
+      times: { headersMs: 200 },
       send(socket) {
         socket.write(Buffer.concat([preface, frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock())]));
         const timer = setInterval(() => socket.writable && socket.write(frame(frames.ping, 0, 0, Buffer.alloc(8))), 20);
@@ -526,15 +600,24 @@ describe('time, HTTP/2', () => {
       const app = fastify({ serverFactory: wire.serverFactory });
       const heard: unknown[] = [];
       app.addContentTypeParser('*', { parseAs: 'string' }, (_, body, done) => done(null, body));
-      app.post('/', async ({ body }) => { heard.push(body); });
-      app.addHook('onError', async (_, __, error) => { heard.push(error.code); });
+      app.post('/', async ({ body }) => {
+        heard.push(body);
+      });
+      app.addHook('onError', async (_, __, error) => {
+        heard.push(error.code);
+      });
       await app.ready();
       const { port } = await wire.listen('127.0.0.1', 0);
-      t.after(async () => { await wire.close(0); await app.close(); });
+      t.after(async () => {
+        await wire.close(0);
+        await app.close();
+      });
 
       const client = await openRawH2(port);
       const block = Buffer.concat([requestBlock('POST'), Buffer.from([0x0f, 0x10, 10, ...Buffer.from('text/plain')])]);
-      client.socket.write(Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, block), frame(frames.data, 0, 1, Buffer.from('amount=10'))]));
+      client.socket.write(
+        Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, block), frame(frames.data, 0, 1, Buffer.from('amount=10'))]),
+      );
       await wait(30);
       cut(client);
       await until(() => heard.length > 0);
@@ -547,7 +630,13 @@ describe('time, HTTP/2', () => {
   test('a stream that was given up and that nobody reads is not answered', async (t) => {
     const { port, wire } = await start(t, { times: { headersMs: 200, requestMs: 200, idleMs: 400 } }, () => {});
     const client = await openRawH2(port);
-    client.socket.write(Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, requestBlock('POST')), frame(frames.data, 0, 1, Buffer.from('half'))]));
+    client.socket.write(
+      Buffer.concat([
+        preface,
+        frame(frames.headers, flags.endHeaders, 1, requestBlock('POST')),
+        frame(frames.data, 0, 1, Buffer.from('half')),
+      ]),
+    );
     await wait(30);
     client.socket.write(frame(frames.reset, 0, 1, Buffer.of(0, 0, 0, 0)));
     await client.closed;
@@ -556,7 +645,10 @@ describe('time, HTTP/2', () => {
   });
 
   test('a stream that has its answer and never ends its body is closed', async (t) => {
-    const { port } = await start(t, { times: { headersMs: 200, requestMs: 200 } }, (request, response) => { request.resume(); response.end('early'); });
+    const { port } = await start(t, { times: { headersMs: 200, requestMs: 200 } }, (request, response) => {
+      request.resume();
+      response.end('early');
+    });
     const session = await openSession(t, port);
     const stream = session.request({ ':method': 'POST' });
     stream.resume().on('error', () => {});
@@ -564,8 +656,12 @@ describe('time, HTTP/2', () => {
   });
 
   for (const [what, handler] of Object.entries({
-    'an answer at once': (_, response) => { response.end(Buffer.alloc(100_000)); },
-    'an answer in parts': (_, response) => { response.write(Buffer.alloc(100_000)); },
+    'an answer at once': (_, response) => {
+      response.end(Buffer.alloc(100_000));
+    },
+    'an answer in parts': (_, response) => {
+      response.write(Buffer.alloc(100_000));
+    },
   } satisfies Record<string, RequestListener>)) {
     test(`a window that never opens, for ${what}: it ends`, async (t) => {
       const { port, wire } = await start(t, { times: { answerMs: 200, idleMs: 400 } }, handler);
@@ -578,7 +674,9 @@ describe('time, HTTP/2', () => {
   }
 
   test('PINGs do not keep an answer alive that nobody takes', async (t) => {
-    const { port } = await start(t, { times: { answerMs: 400 } }, (_, response) => { response.end('waiting'); });
+    const { port } = await start(t, { times: { answerMs: 400 } }, (_, response) => {
+      response.end('waiting');
+    });
     const client = await openRawH2(port);
     const noWindow = frame(frames.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0]));
     client.socket.write(Buffer.concat([preface, noWindow, frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock())]));
@@ -589,14 +687,21 @@ describe('time, HTTP/2', () => {
   });
 
   test('a peer that does not read at all is cut', async (t) => {
-    const { port, wire } = await start(t, { times: { answerMs: 200 } }, (_, response) => { parts(30_000_000).pipe(response); });
+    const { port, wire } = await start(t, { times: { answerMs: 200 } }, (_, response) => {
+      parts(30_000_000).pipe(response);
+    });
     const client = await openRawH2(port);
     const largestWindow = Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff]);
     const larger = Buffer.from([0x7f, 0, 0, 0]);
     client.socket.pause();
-    client.socket.write(Buffer.concat([
-      preface, frame(frames.settings, 0, 0, largestWindow), frame(frames.windowUpdate, 0, 0, larger), frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock()),
-    ]));
+    client.socket.write(
+      Buffer.concat([
+        preface,
+        frame(frames.settings, 0, 0, largestWindow),
+        frame(frames.windowUpdate, 0, 0, larger),
+        frame(frames.headers, flags.endStream | flags.endHeaders, 1, requestBlock()),
+      ]),
+    );
     await until(() => wire.connections() === 0);
     client.socket.destroy();
   });
@@ -608,14 +713,21 @@ describe('HTTP/2 floods', () => {
     const client = await openRawH2(port);
     client.socket.write(preface);
     for (let id = 1; id < 2_000; id += 2)
-      client.socket.write(Buffer.concat([frame(frames.headers, flags.endStream | flags.endHeaders, id, requestBlock()), frame(frames.reset, 0, id, Buffer.from([0, 0, 0, 8]))]));
+      client.socket.write(
+        Buffer.concat([
+          frame(frames.headers, flags.endStream | flags.endHeaders, id, requestBlock()),
+          frame(frames.reset, 0, id, Buffer.from([0, 0, 0, 8])),
+        ]),
+      );
     await client.closed;
     await until(() => wire.connections() === 0);
   });
 
   test('no more than 100 streams at once', async (t) => {
     let open = 0;
-    const { port } = await start(t, {}, () => { open++; });
+    const { port } = await start(t, {}, () => {
+      open++;
+    });
     const session = await openSession(t, port);
     assert.equal(session.remoteSettings.maxConcurrentStreams, 100);
     const client = await openRawH2(port);
@@ -627,8 +739,20 @@ describe('HTTP/2 floods', () => {
   });
 
   for (const [what, bytes] of Object.entries({
-    'a header block of endless frames': Buffer.concat([frame(frames.headers, 0, 1, requestBlock()), ...Array<Buffer>(200).fill(frame(frames.continuation, 0, 1))]),
-    'request after request that is none': Buffer.concat(Array.from({ length: 150 }, (_, at) => frame(frames.headers, flags.endStream | flags.endHeaders, 2 * at + 1, Buffer.concat([requestBlock(), Buffer.of(0, 1, 0x58, 1, 0x79)])))), // `X`, in upper case
+    'a header block of endless frames': Buffer.concat([
+      frame(frames.headers, 0, 1, requestBlock()),
+      ...Array<Buffer>(200).fill(frame(frames.continuation, 0, 1)),
+    ]),
+    'request after request that is none': Buffer.concat(
+      Array.from({ length: 150 }, (_, at) =>
+        frame(
+          frames.headers,
+          flags.endStream | flags.endHeaders,
+          2 * at + 1,
+          Buffer.concat([requestBlock(), Buffer.of(0, 1, 0x58, 1, 0x79)]),
+        ),
+      ),
+    ), // `X`, in upper case
     'a header block that does not decode': frame(frames.headers, flags.endStream | flags.endHeaders, 1, Buffer.alloc(20, 0xff)),
     'a frame too large': frame(frames.data, 0, 1, Buffer.alloc(20_000)),
   })) {
@@ -666,7 +790,9 @@ describe('bounds on connections', () => {
   });
 
   test('a connection at work is not idle, over HTTP/1.1 and HTTP/2', async (t) => {
-    const { port } = await start(t, { maxConnections: 3 }, (request, response) => { if (request.url !== '/slow') response.end(`GET ${request.url}`); });
+    const { port } = await start(t, { maxConnections: 3 }, (request, response) => {
+      if (request.url !== '/slow') response.end(`GET ${request.url}`);
+    });
     const client = await openTls(port);
     client.socket.write(get('/slow'));
     const session = await openSession(t, port);
@@ -679,7 +805,10 @@ describe('bounds on connections', () => {
   });
 
   test('where all are at work, the least recently active goes', async (t) => {
-    const { port } = await start(t, { maxConnections: 2 }, (request, response) => { if (request.url !== '/slow') response.end(`GET ${request.url}`); else response.write('working'); });
+    const { port } = await start(t, { maxConnections: 2 }, (request, response) => {
+      if (request.url !== '/slow') response.end(`GET ${request.url}`);
+      else response.write('working');
+    });
     const clients = [await openTls(port), await openTls(port)];
     for (const { socket, until } of clients) {
       socket.write(get('/slow'));
@@ -747,7 +876,12 @@ describe('peers that break off', () => {
       await wait(5);
       client.tcp.resetAndDestroy();
     }
-    for (const bytes of [Buffer.alloc(0), preface.subarray(0, 10), preface, Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, requestBlock('POST'))])]) {
+    for (const bytes of [
+      Buffer.alloc(0),
+      preface.subarray(0, 10),
+      preface,
+      Buffer.concat([preface, frame(frames.headers, flags.endHeaders, 1, requestBlock('POST'))]),
+    ]) {
       const client = await openRawH2(port);
       if (bytes.length > 0) client.socket.write(bytes);
       await wait(5);
@@ -773,7 +907,9 @@ describe('peers that break off', () => {
 });
 
 describe('the end', () => {
-  const slow: RequestListener = (request, response) => { setTimeout(() => response.end(`GET ${request.url}`), 100); };
+  const slow: RequestListener = (request, response) => {
+    setTimeout(() => response.end(`GET ${request.url}`), 100);
+  };
 
   test('while draining, each answer ends its connection and new ones are taken', async (t) => {
     const { port, wire } = await start(t, {}, slow);
@@ -836,7 +972,12 @@ describe('the end', () => {
 
   test('a connection that waited to be accepted when close() came is served', async (t) => {
     const { port, wire } = await start(t, { clock: manualClock() }, slow); // on a slow machine too
-    const clients = Array.from({ length: 8 }, (_, at) => openTls(port).then((client) => { client.socket.write(get(`/${at}`)); return client.closed; }));
+    const clients = Array.from({ length: 8 }, (_, at) =>
+      openTls(port).then((client) => {
+        client.socket.write(get(`/${at}`));
+        return client.closed;
+      }),
+    );
     await wire.close(5_000);
     for (const [at, text] of (await Promise.all(clients)).entries()) assert.match(text, new RegExp(`GET /${at}$`));
   });
@@ -885,7 +1026,13 @@ describe('the end', () => {
       const overTwo = Array.from({ length: 3 }, async () => {
         for (;;) {
           const session = http2.connect(`https://127.0.0.1:${port}`, { rejectUnauthorized: false }).on('error', () => {});
-          const isOpen = await Promise.race([once(session, 'connect').then(() => true, () => false), once(session, 'close').then(() => false)]);
+          const isOpen = await Promise.race([
+            once(session, 'connect').then(
+              () => true,
+              () => false,
+            ),
+            once(session, 'close').then(() => false),
+          ]);
           if (!isOpen) return void (closing || cut.push('no session'));
           while (!session.closed && !session.destroyed) {
             const { status, resetCode } = await ask(session);
@@ -908,9 +1055,16 @@ function askOne(agent: https.Agent, port: number): Promise<'answered' | 'not sen
   return new Promise((resolve) => {
     let isSecure = false;
     const request = https.get({ host: '127.0.0.1', port, agent }, (response) => {
-      response.resume().once('end', () => resolve('answered')).once('error', resolve); // an answer cut short is an error
+      response
+        .resume()
+        .once('end', () => resolve('answered'))
+        .once('error', resolve); // an answer cut short is an error
     });
-    request.once('socket', (socket) => socket.once('secureConnect', () => { isSecure = true; }));
+    request.once('socket', (socket) =>
+      socket.once('secureConnect', () => {
+        isSecure = true;
+      }),
+    );
     request.once('error', (error) => resolve(isSecure || request.reusedSocket ? error : 'not sent'));
   });
 }

@@ -11,7 +11,11 @@ const read = (path: string): string => (existsSync(root + path) ? readFileSync(r
 
 const example = read('examples/own-routes/server.ts');
 /** The block of code behind the comment that names its file. */
-const withExample = (page: string): string => page.replace(/(<!-- examples\/own-routes\/server\.ts -->\n```ts\n)[\s\S]*?(```)/, (_, before: string, after: string) => before + example + after);
+const withExample = (page: string): string =>
+  page.replace(
+    /(<!-- examples\/own-routes\/server\.ts -->\n```ts\n)[\s\S]*?(```)/,
+    (_, before: string, after: string) => before + example + after,
+  );
 
 export const pages: Readonly<Record<string, string>> = {
   'docs/reference/settings.md': settingsReference(),

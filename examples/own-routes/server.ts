@@ -4,18 +4,29 @@ import { z } from 'zod';
 
 const notesOf = new Map<string, string[]>();
 
-const running = await start({ mode: 'dev', env: process.env, routes(app) {
-  app.get('/notes', { config: { access: signedIn() } }, ({ caller }) => notesOf.get(caller.userId) ?? []);
+const running = await start({
+  mode: 'dev',
+  env: process.env,
+  routes(app) {
+    app.get('/notes', { config: { access: signedIn() } }, ({ caller }) => notesOf.get(caller.userId) ?? []);
 
-  app.post('/notes', {
-    config: { access: signedIn(), limits: ['10 per minute by caller'] },
-    schema: { body: z.strictObject({ text: z.string().max(1_000) }) },
-  }, ({ caller, body }, reply) => {
-    notesOf.set(caller.userId, [...(notesOf.get(caller.userId) ?? []), body.text]);
-    reply.code(201).send(body);
-  });
-} });
+    app.post(
+      '/notes',
+      {
+        config: { access: signedIn(), limits: ['10 per minute by caller'] },
+        schema: { body: z.strictObject({ text: z.string().max(1_000) }) },
+      },
+      ({ caller, body }, reply) => {
+        notesOf.set(caller.userId, [...(notesOf.get(caller.userId) ?? []), body.text]);
+        reply.code(201).send(body);
+      },
+    );
+  },
+});
 
 if ('mistakes' in running) throw new Error(running.mistakes.join('\n'));
 console.log(`Listening on https://localhost:${running.address.port}`);
-for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { void running.stop(); });
+for (const signal of ['SIGTERM', 'SIGINT'])
+  process.once(signal, () => {
+    void running.stop();
+  });

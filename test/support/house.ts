@@ -15,8 +15,17 @@ export const PASSWORD = 'seven grey herons at noon';
  * The server without its wire, in this process, so that a test can count what it does: `app.inject` asks. Settings by
  * their bare names; one user, `alice`, with {@link PASSWORD}.
  */
-export async function openApp(t: { after(work: () => Promise<void> | void): void }, settings: Record<string, string> = {}, more: { routes?: (app: Server) => void; house?: (house: House) => House } = {}): Promise<{ app: Server; house: House }> {
-  const env = Object.fromEntries(Object.entries({ DATA_DIR: folderFor(t), DATABASE_URL: 'sqlite::memory:', ...settings }).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
+export async function openApp(
+  t: { after(work: () => Promise<void> | void): void },
+  settings: Record<string, string> = {},
+  more: { routes?: (app: Server) => void; house?: (house: House) => House } = {},
+): Promise<{ app: Server; house: House }> {
+  const env = Object.fromEntries(
+    Object.entries({ DATA_DIR: folderFor(t), DATABASE_URL: 'sqlite::memory:', ...settings }).map(([name, value]) => [
+      `PORTCULLIS_${name}`,
+      value,
+    ]),
+  );
   const reading = readSettings({ mode: 'dev', env, flags: {}, readFile: () => '' });
   if ('mistakes' in reading) throw new Error(reading.mistakes.join('\n'));
   const [issuer, masterSecret] = ['https://localhost', 'a secret of thirty-two bytes or more'];
@@ -26,7 +35,15 @@ export async function openApp(t: { after(work: () => Promise<void> | void): void
   await addUser(opened.services, 'alice', PASSWORD);
   const house = more.house?.(opened) ?? opened;
   const { app } = await makeApp({
-    settings: reading.settings, issuer, house, readiness: () => Promise.resolve(undefined), serverFactory: (handler) => createServer((request, response) => { handler(request, response); }), ...(more.routes && { routes: more.routes }),
+    settings: reading.settings,
+    issuer,
+    house,
+    readiness: () => Promise.resolve(undefined),
+    serverFactory: (handler) =>
+      createServer((request, response) => {
+        handler(request, response);
+      }),
+    ...(more.routes && { routes: more.routes }),
   });
   t.after(async () => {
     await app.close();

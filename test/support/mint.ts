@@ -17,6 +17,8 @@ export async function openMint({ folder }: { folder: string }): Promise<Mint & {
   const key = await importJWK(jwk, stored.alg);
 
   const mint: Mint = (like, claims, header) =>
-    new CompactSign(Buffer.from(JSON.stringify({ ...decodeJwt(like), ...claims }))).setProtectedHeader({ alg: stored.alg, ...decodeProtectedHeader(like), ...header }).sign(key);
+    new CompactSign(Buffer.from(JSON.stringify({ ...decodeJwt(like), ...claims })))
+      .setProtectedHeader({ alg: stored.alg, ...decodeProtectedHeader(like), ...header })
+      .sign(key);
   return Object.assign(mint, { jwk });
 }

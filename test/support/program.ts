@@ -8,9 +8,20 @@ import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../packages/server/src/main.ts', import.meta.url));
 
-export type Answer = { readonly status: number; readonly headers: Readonly<Record<string, string | string[] | undefined>>; readonly text: string; readonly json: any }; // whatever a server says
+export type Answer = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly text: string;
+  readonly json: any;
+}; // whatever a server says
 
-export type Ask = { readonly headers?: Readonly<Record<string, string>>; readonly json?: unknown; readonly body?: string | Buffer; readonly bearer?: string; readonly from?: string };
+export type Ask = {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+  readonly body?: string | Buffer;
+  readonly bearer?: string;
+  readonly from?: string;
+};
 
 export type Program = {
   readonly folder: string;
@@ -32,12 +43,23 @@ export function folderFor(t: { after(work: () => void): void }): string {
 }
 
 /** Runs a command of the program to its end. */
-export async function runCommand(args: readonly string[], options: { env?: Record<string, string>; input?: string; cwd?: string } = {}): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [main, ...args], { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.env }, cwd: options.cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+export async function runCommand(
+  args: readonly string[],
+  options: { env?: Record<string, string>; input?: string; cwd?: string } = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [main, ...args], {
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.env },
+    cwd: options.cwd,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (chunk) => { stdout += chunk; });
-  child.stderr.on('data', (chunk) => { stderr += chunk; });
+  child.stdout.on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk;
+  });
   child.stdin.end(options.input ?? '');
   const [code] = await once(child, 'close');
   return { code, stdout, stderr };
@@ -49,20 +71,36 @@ export async function runCommand(args: readonly string[], options: { env?: Recor
  */
 export async function startProgram(
   t: { after(work: () => Promise<void> | void): void },
-  options: { folder?: string; entry?: string; command?: 'dev' | 'serve'; settings?: Record<string, string>; ca?: string; cwd?: string } = {},
+  options: {
+    folder?: string;
+    entry?: string;
+    command?: 'dev' | 'serve';
+    settings?: Record<string, string>;
+    ca?: string;
+    cwd?: string;
+  } = {},
 ): Promise<Program> {
   const folder = options.folder ?? folderFor(t);
   const settings = { PORT: '0', ADMIN_LISTEN: 'none', DATA_DIR: folder, ...options.settings };
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
-  const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env }, cwd: options.cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], {
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    cwd: options.cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk; });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      output += chunk;
+    });
   const ended = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string);
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     return ended;
   };
-  t.after(async () => { await stop('SIGKILL'); });
+  t.after(async () => {
+    await stop('SIGKILL');
+  });
 
   const port = await new Promise<number>((resolve, reject) => {
     const look = () => {
@@ -79,28 +117,52 @@ export async function startProgram(
   t.after(() => agent.destroy());
 
   return {
-    folder, port, ca, pid: child.pid ?? 0, stop,
+    folder,
+    port,
+    ca,
+    pid: child.pid ?? 0,
+    stop,
     output: () => output,
-    ask: (method, path, { headers = {}, json, body, bearer, from } = {}) => new Promise((resolve, reject) => {
-      const payload = body ?? (json === undefined ? undefined : JSON.stringify(json));
-      const sent = request({
-        host: '127.0.0.1', servername: 'localhost', port, path, method, ca, agent: from ? false : agent, ...(from && { localAddress: from }),
-        headers: {
-          host: `localhost:${port}`, ...(payload !== undefined && { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(payload)) }),
-          ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }), ...headers,
-        },
-      }, (answer) => {
-        const chunks: Buffer[] = [];
-        answer.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject).on('end', () => {
-          const text = Buffer.concat(chunks).toString();
-          let parsed: unknown;
-          try { parsed = JSON.parse(text); } catch { /* not JSON: `text` has it */ }
-          resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text, json: parsed });
-        });
-      });
-      sent.on('error', reject);
-      sent.end(payload);
-    }),
+    ask: (method, path, { headers = {}, json, body, bearer, from } = {}) =>
+      new Promise((resolve, reject) => {
+        const payload = body ?? (json === undefined ? undefined : JSON.stringify(json));
+        const sent = request(
+          {
+            host: '127.0.0.1',
+            servername: 'localhost',
+            port,
+            path,
+            method,
+            ca,
+            agent: from ? false : agent,
+            ...(from && { localAddress: from }),
+            headers: {
+              host: `localhost:${port}`,
+              ...(payload !== undefined && { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(payload)) }),
+              ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+              ...headers,
+            },
+          },
+          (answer) => {
+            const chunks: Buffer[] = [];
+            answer
+              .on('data', (chunk: Buffer) => chunks.push(chunk))
+              .on('error', reject)
+              .on('end', () => {
+                const text = Buffer.concat(chunks).toString();
+                let parsed: unknown;
+                try {
+                  parsed = JSON.parse(text);
+                } catch {
+                  /* not JSON: `text` has it */
+                }
+                resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text, json: parsed });
+              });
+          },
+        );
+        sent.on('error', reject);
+        sent.end(payload);
+      }),
   };
 }
 
@@ -108,11 +170,18 @@ export const demoUser = { username: 'testuser', password: 'password123' } as con
 
 /** Limits so wide that a test about something else never meets them. */
 export const wideLimits = {
-  LOGIN_LIMITS: '1000000 per minute', PROTECTED_LIMITS: '1000000 per minute', REFRESH_LIMITS: '1000000 per minute', LOGOUT_LIMITS: '1000000 per minute',
-  DEFAULT_LIMITS: '1000000 per minute', AUTH_FAILURE_LIMITS: '1000000 per minute',
+  LOGIN_LIMITS: '1000000 per minute',
+  PROTECTED_LIMITS: '1000000 per minute',
+  REFRESH_LIMITS: '1000000 per minute',
+  LOGOUT_LIMITS: '1000000 per minute',
+  DEFAULT_LIMITS: '1000000 per minute',
+  AUTH_FAILURE_LIMITS: '1000000 per minute',
 } as const;
 
-export async function logIn(program: Program, who: { username: string; password: string } = demoUser): Promise<{ access: string; refresh: string }> {
+export async function logIn(
+  program: Program,
+  who: { username: string; password: string } = demoUser,
+): Promise<{ access: string; refresh: string }> {
   const { status, json, text } = await program.ask('POST', '/login', { json: who });
   if (status !== 200) throw new Error(`login: ${status} ${text}`);
   return { access: json.access_token, refresh: json.refresh_token };

@@ -12,10 +12,20 @@ export function assertRefused(answer: Answer, code: ProblemCode, what = ''): voi
   assert.equal(headers['content-type'], 'application/problem+json; charset=utf-8', what);
   assert.match(String(headers['x-request-id']), uuid, what);
   const { 'violated-policies': violated, ...members } = json;
-  assert.deepEqual(members, {
-    type: `urn:portcullis:problem:${code}`, title: row.title, status: row.status, detail: row.detail,
-    instance: `urn:uuid:${headers['x-request-id']}`, code, msg: row.msg ?? row.title, ...(status === 429 && { message: 'Too Many Requests' }),
-  }, what);
+  assert.deepEqual(
+    members,
+    {
+      type: `urn:portcullis:problem:${code}`,
+      title: row.title,
+      status: row.status,
+      detail: row.detail,
+      instance: `urn:uuid:${headers['x-request-id']}`,
+      code,
+      msg: row.msg ?? row.title,
+      ...(status === 429 && { message: 'Too Many Requests' }),
+    },
+    what,
+  );
   assert.equal(violated !== undefined, code === 'rate_limited', what);
   assert.equal(headers['retry-after'] !== undefined, status === 429 || status === 503, what);
   const challenge = row.challenge ? `, error="${row.challenge}", error_description="${row.msg ?? row.title}"` : '';
@@ -28,7 +38,13 @@ export function assertLimited(answer: Answer, policy: string, max: number, windo
   assert.deepEqual(answer.json['violated-policies'], [policy]);
   assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
   const wait = Number(answer.headers['retry-after']);
-  assert.ok(wait <= windowS + (max > 32 ? Math.ceil(windowS / 32) : 0), `${wait} s: above 32 requests, times are rounded up to a 32nd of the window`);
+  assert.ok(
+    wait <= windowS + (max > 32 ? Math.ceil(windowS / 32) : 0),
+    `${wait} s: above 32 requests, times are rounded up to a 32nd of the window`,
+  );
   assert.equal(answer.headers.ratelimit, `"${policy}";r=0;t=${wait}`);
-  assert.ok(String(answer.headers['ratelimit-policy']).split(', ').includes(`"${policy}";q=${max};w=${windowS}`), String(answer.headers['ratelimit-policy']));
+  assert.ok(
+    String(answer.headers['ratelimit-policy']).split(', ').includes(`"${policy}";q=${max};w=${windowS}`),
+    String(answer.headers['ratelimit-policy']),
+  );
 }

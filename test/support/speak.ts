@@ -12,9 +12,15 @@ export type RawAnswer = Answer & { readonly fields: readonly (readonly [name: st
  * `Connection: close`, as {@link head} does. `text` is everything behind the headers.
  * @param how.plain without TLS. @param how.end half-closes after the bytes.
  */
-export async function speak(program: Pick<Program, 'port' | 'ca'>, bytes: string | Buffer, how: { plain?: boolean; end?: boolean; from?: string } = {}): Promise<RawAnswer> {
+export async function speak(
+  program: Pick<Program, 'port' | 'ca'>,
+  bytes: string | Buffer,
+  how: { plain?: boolean; end?: boolean; from?: string } = {},
+): Promise<RawAnswer> {
   const where = { host: '127.0.0.1', port: program.port, ...(how.from && { localAddress: how.from }) };
-  const socket = how.plain ? net.connect(where) : tls.connect({ ...where, servername: 'localhost', ca: program.ca, ALPNProtocols: ['http/1.1'] });
+  const socket = how.plain
+    ? net.connect(where)
+    : tls.connect({ ...where, servername: 'localhost', ca: program.ca, ALPNProtocols: ['http/1.1'] });
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', () => {}); // a reset after the answer is no matter
   socket.setTimeout(8_000, () => socket.destroy());
@@ -26,7 +32,9 @@ export async function speak(program: Pick<Program, 'port' | 'ca'>, bytes: string
 
 /** The lines of a request, up to the body. */
 export const head = (method: string, target: string, fields: Readonly<Record<string, string>> = {}, host = 'localhost'): string =>
-  `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n${Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;
+  `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n${Object.entries(fields)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')}\r\n`;
 
 function parseAnswer(bytes: Buffer): RawAnswer {
   const end = bytes.indexOf('\r\n\r\n');
@@ -38,8 +46,14 @@ function parseAnswer(bytes: Buffer): RawAnswer {
 }
 
 /** Asks over one HTTP/2 session, which ends with the test. */
-export async function openHttp2(t: { after(work: () => void): void }, program: Pick<Program, 'port' | 'ca'>): Promise<(headers: http2.OutgoingHttpHeaders, body?: string) => Promise<Answer>> {
-  const session = http2.connect(`https://localhost:${program.port}`, { ca: program.ca, lookup: (_, __, found) => found(null, [{ address: '127.0.0.1', family: 4 }]) });
+export async function openHttp2(
+  t: { after(work: () => void): void },
+  program: Pick<Program, 'port' | 'ca'>,
+): Promise<(headers: http2.OutgoingHttpHeaders, body?: string) => Promise<Answer>> {
+  const session = http2.connect(`https://localhost:${program.port}`, {
+    ca: program.ca,
+    lookup: (_, __, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
+  });
   session.on('error', () => {});
   t.after(() => session.destroy());
   await once(session, 'connect');
@@ -47,7 +61,7 @@ export async function openHttp2(t: { after(work: () => void): void }, program: P
   return async (headers, body) => {
     const stream = session.request(headers, { endStream: body === undefined });
     if (body !== undefined) stream.end(body);
-    const [given] = await once(stream, 'response') as [http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader]; // what the event brings
+    const [given] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader]; // what the event brings
     const chunks: Buffer[] = [];
     for await (const chunk of stream) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString();

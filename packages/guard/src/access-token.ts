@@ -36,7 +36,11 @@ const LEEWAY_S = 60;
  * remembered one is still refused once it has expired or its key has gone. Revocation is asked elsewhere, each time.
  */
 export function accessTokens(on: {
-  issuer: string; audience: string; keys: VerificationKeys; clock: Clock; remembered?: number;
+  issuer: string;
+  audience: string;
+  keys: VerificationKeys;
+  clock: Clock;
+  remembered?: number;
 }): AccessTokens {
   const seen = recentMap<string, { caller: Caller; key: VerificationKey }>(on.remembered ?? 10_000);
 
@@ -53,7 +57,9 @@ export function accessTokens(on: {
     const key = keyFor(readHeader(token));
     const claims = await compactVerify(token, key.key, { algorithms: [key.alg] }).then(
       ({ payload }) => parseObject(payload, 'claims'),
-      () => { throw new Problem('token_invalid', 'signature'); },
+      () => {
+        throw new Problem('token_invalid', 'signature');
+      },
     );
     const caller = unexpired(callerOf(claims));
     seen.set(token, { caller, key });
@@ -144,5 +150,7 @@ function seconds(claims: Record<string, unknown>, name: string): number {
 }
 
 function isFor(audience: string, aud: unknown): boolean {
-  return aud === audience || (Array.isArray(aud) && aud.length > 0 && aud.every((one) => typeof one === 'string') && aud.includes(audience));
+  return (
+    aud === audience || (Array.isArray(aud) && aud.length > 0 && aud.every((one) => typeof one === 'string') && aud.includes(audience))
+  );
 }

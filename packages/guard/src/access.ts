@@ -32,9 +32,12 @@ export const refreshToken = (): Access => ({ kind: 'refresh-token' });
 /** For the table of routes: `signed in (notes:write, fresh within 600 s)`. */
 export function showAccess(access: Access): string {
   switch (access.kind) {
-    case 'open': return 'open';
-    case 'signed-in-if-sent': return 'signed in, if a token is sent';
-    case 'refresh-token': return 'refresh token';
+    case 'open':
+      return 'open';
+    case 'signed-in-if-sent':
+      return 'signed in, if a token is sent';
+    case 'refresh-token':
+      return 'refresh token';
     case 'signed-in': {
       const demands = [...access.scopes, ...(access.freshWithinMs === undefined ? [] : [`fresh within ${access.freshWithinMs / 1_000} s`])];
       return demands.length ? `signed in (${demands.join(', ')})` : 'signed in';

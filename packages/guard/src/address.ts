@@ -32,7 +32,11 @@ function groupsOf(address: string): number[] {
 /** ::ffff:0:0/96, RFC 4291 section 2.5.5.2. */
 const isMapped = (groups: number[]) => groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0);
 
-const dotted = (groups: number[]) => groups.slice(6).flatMap((group) => [group >> 8, group & 255]).join('.');
+const dotted = (groups: number[]) =>
+  groups
+    .slice(6)
+    .flatMap((group) => [group >> 8, group & 255])
+    .join('.');
 
 /** RFC 5952 section 4: lower case, no leading zeros, `::` for the longest run of two or more zero groups, the first of equals. */
 function written(groups: number[]): string {

@@ -20,7 +20,8 @@ const EXPOSED_HEADERS = 'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id,
  */
 export function cors(on: { origins: readonly string[]; maxAgeMs: number }): Cors {
   for (const origin of on.origins) {
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin) throw new Error(`"${origin}" is not an exact origin such as https://app.example.com`);
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      throw new Error(`"${origin}" is not an exact origin such as https://app.example.com`);
   }
   const origins = new Set(on.origins);
   const maxAge = String(Math.floor(on.maxAgeMs / 1_000));

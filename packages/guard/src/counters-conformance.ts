@@ -56,10 +56,17 @@ export function countersConformance(name: string, make: (clock: Clock) => Counte
     test('all or nothing: what one charge refuses counts on none', async () => {
       const clock = manualClock();
       const counters = await make(clock);
-      const [wide, narrow] = [{ rule: ruleOf('5 per hour'), who: 'a' }, { rule: ruleOf('1 per minute'), who: 'b' }];
+      const [wide, narrow] = [
+        { rule: ruleOf('5 per hour'), who: 'a' },
+        { rule: ruleOf('1 per minute'), who: 'b' },
+      ];
       await counters.take([wide, narrow]);
       const before = await counters.peek([wide]);
-      for (const charges of [[wide, narrow], [narrow, wide]]) assert.equal((await counters.take(charges)).allowed, false);
+      for (const charges of [
+        [wide, narrow],
+        [narrow, wide],
+      ])
+        assert.equal((await counters.take(charges)).allowed, false);
       assert.deepEqual(await counters.peek([wide]), before);
     });
 
@@ -111,48 +118,54 @@ export function countersConformance(name: string, make: (clock: Clock) => Counte
         windowS: fc.integer({ min: 1, max: 90 }),
         fractions: fc.array(fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), { minLength: 1, maxLength: 70 }),
       });
-      await fc.assert(fc.asyncProperty(spread, async ({ startsAt, windowS, fractions }) => {
-        const clock = manualClock(startsAt);
-        const counters = await make(clock);
-        const charges = [{ rule: ruleOf(`${fractions.length} per ${windowS} seconds`), who: 'a' }];
-        const offsets = fractions.map((fraction) => Math.floor(fraction * windowS * 1_000)).sort((a, b) => a - b);
-        for (const offset of offsets) {
-          clock.advance(startsAt + offset - clock.now());
-          assert.equal((await counters.take(charges)).allowed, true);
-        }
-        clock.advance(startsAt + offsets[0]! + windowS * 1_000 - 1 - clock.now());
-        assert.equal((await counters.take(charges)).allowed, false);
-      }), { numRuns: 100 });
+      await fc.assert(
+        fc.asyncProperty(spread, async ({ startsAt, windowS, fractions }) => {
+          const clock = manualClock(startsAt);
+          const counters = await make(clock);
+          const charges = [{ rule: ruleOf(`${fractions.length} per ${windowS} seconds`), who: 'a' }];
+          const offsets = fractions.map((fraction) => Math.floor(fraction * windowS * 1_000)).sort((a, b) => a - b);
+          for (const offset of offsets) {
+            clock.advance(startsAt + offset - clock.now());
+            assert.equal((await counters.take(charges)).allowed, true);
+          }
+          clock.advance(startsAt + offsets[0]! + windowS * 1_000 - 1 - clock.now());
+          assert.equal((await counters.take(charges)).allowed, false);
+        }),
+        { numRuns: 100 },
+      );
     });
 
     test('any history means what a plain list of times means', async () => {
-      await fc.assert(fc.asyncProperty(histories, async ({ startsAt, steps }) => {
-        const clock = manualClock(startsAt);
-        const counters = await make(clock);
-        const plain = plainCounters(clock);
-        for (const step of steps) {
-          if (step.kind === 'wait') clock.advance(step.ms);
-          if (step.kind === 'edge') clock.advance(plain.untilAnEdge(step.nth, step.offMs));
-          if (step.kind === 'peek') plain.judge(step.charges, await counters.peek(step.charges));
-          if (step.kind === 'take') {
-            for (let i = 0; i < step.times; i++) {
-              const verdict = await counters.take(step.charges);
-              if (verdict.allowed) plain.add(step.charges);
-              plain.judge(step.charges, verdict, verdict.allowed);
+      await fc.assert(
+        fc.asyncProperty(histories, async ({ startsAt, steps }) => {
+          const clock = manualClock(startsAt);
+          const counters = await make(clock);
+          const plain = plainCounters(clock);
+          for (const step of steps) {
+            if (step.kind === 'wait') clock.advance(step.ms);
+            if (step.kind === 'edge') clock.advance(plain.untilAnEdge(step.nth, step.offMs));
+            if (step.kind === 'peek') plain.judge(step.charges, await counters.peek(step.charges));
+            if (step.kind === 'take') {
+              for (let i = 0; i < step.times; i++) {
+                const verdict = await counters.take(step.charges);
+                if (verdict.allowed) plain.add(step.charges);
+                plain.judge(step.charges, verdict, verdict.allowed);
+              }
+            }
+            if (step.kind === 'retry') {
+              const verdict = await counters.peek(step.charges);
+              if (verdict.allowed) continue;
+              const waitMs = step.wholeSeconds ? Math.ceil(verdict.refusedBy.resetMs / 1_000) * 1_000 : verdict.refusedBy.resetMs;
+              clock.advance(verdict.refusedBy.resetMs - 1);
+              assert.equal((await counters.peek(step.charges)).allowed, false, 'the wait is no longer than it must be');
+              clock.advance(waitMs - verdict.refusedBy.resetMs + 1);
+              assert.equal((await counters.take(step.charges)).allowed, true, 'who waits as told is admitted');
+              plain.add(step.charges);
             }
           }
-          if (step.kind === 'retry') {
-            const verdict = await counters.peek(step.charges);
-            if (verdict.allowed) continue;
-            const waitMs = step.wholeSeconds ? Math.ceil(verdict.refusedBy.resetMs / 1_000) * 1_000 : verdict.refusedBy.resetMs;
-            clock.advance(verdict.refusedBy.resetMs - 1);
-            assert.equal((await counters.peek(step.charges)).allowed, false, 'the wait is no longer than it must be');
-            clock.advance(waitMs - verdict.refusedBy.resetMs + 1);
-            assert.equal((await counters.take(step.charges)).allowed, true, 'who waits as told is admitted');
-            plain.add(step.charges);
-          }
-        }
-      }), { numRuns: 300 });
+        }),
+        { numRuns: 300 },
+      );
     });
   });
 }
@@ -202,14 +215,20 @@ function plainCounters(clock: Clock) {
       const looks = charges.map(look);
       if (verdict.allowed) {
         const room = counted ? 0 : 1;
-        assert.ok(looks.every(({ remaining }) => remaining.most >= room), 'never more than N in a window');
+        assert.ok(
+          looks.every(({ remaining }) => remaining.most >= room),
+          'never more than N in a window',
+        );
         assert.ok(verdict.tightest);
         within(verdict.tightest, charges);
         const share = verdict.tightest.remaining / verdict.tightest.rule.limit.max;
         for (const { rule, remaining } of looks) assert.ok(share <= remaining.most / rule.limit.max, 'the tightest is the tightest');
         return;
       }
-      assert.ok(looks.some(({ remaining }) => remaining.least === 0), 'a refusal has a reason');
+      assert.ok(
+        looks.some(({ remaining }) => remaining.least === 0),
+        'a refusal has a reason',
+      );
       assert.equal(verdict.refusedBy.remaining, 0);
       within(verdict.refusedBy, charges);
       for (const { remaining, resetMs } of looks) {
@@ -219,30 +238,50 @@ function plainCounters(clock: Clock) {
 
     /** Milliseconds from now to where one of the admitted leaves, exactly or with its slot, and a little off. */
     untilAnEdge(nth: number, offMs: number): number {
-      const edges = [...timesOf].flatMap(([key, times]) => {
-        const { windowMs } = rules.find(({ id }) => id === JSON.parse(key)[0])!.limit;
-        return times.flatMap((at) => [at + windowMs, Math.ceil((Math.floor((at * 32) / windowMs) + 33) * windowMs / 32)]);
-      }).filter((at) => at + offMs >= clock.now());
+      const edges = [...timesOf]
+        .flatMap(([key, times]) => {
+          const { windowMs } = rules.find(({ id }) => id === JSON.parse(key)[0])!.limit;
+          return times.flatMap((at) => [at + windowMs, Math.ceil(((Math.floor((at * 32) / windowMs) + 33) * windowMs) / 32)]);
+        })
+        .filter((at) => at + offMs >= clock.now());
       return edges.length === 0 ? 0 : edges[nth % edges.length]! + offMs - clock.now();
     },
   };
 }
 
 // Windows that 32 divides and that it does not, N on both sides of 32.
-const rules = ['1 per second', '3 per 2 seconds by caller', '32 per 7 seconds', '33 per 7 seconds', '40 per second', "100 per 3 seconds shared 'all'"].map(ruleOf);
-const someCharges = fc.uniqueArray(
-  fc.record({ rule: fc.constantFrom(...rules), who: fc.constantFrom('a', 'b') }),
-  { minLength: 1, maxLength: 3, selector: ({ rule }) => rule.id },
-);
+const rules = [
+  '1 per second',
+  '3 per 2 seconds by caller',
+  '32 per 7 seconds',
+  '33 per 7 seconds',
+  '40 per second',
+  "100 per 3 seconds shared 'all'",
+].map(ruleOf);
+const someCharges = fc.uniqueArray(fc.record({ rule: fc.constantFrom(...rules), who: fc.constantFrom('a', 'b') }), {
+  minLength: 1,
+  maxLength: 3,
+  selector: ({ rule }) => rule.id,
+});
 const histories = fc.record({
   startsAt: fc.nat(10_000_000),
-  steps: fc.array(fc.oneof(
-    { weight: 5, arbitrary: fc.record({ kind: fc.constant('take' as const), charges: someCharges, times: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 50 })) }) },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant('peek' as const), charges: someCharges }) },
-    { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.oneof(fc.nat(40), fc.nat(1_500), fc.nat(9_000)) }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant('edge' as const), nth: fc.nat(1_000), offMs: fc.constantFrom(-1, 0, 1) }) },
-    { weight: 2, arbitrary: fc.record({ kind: fc.constant('retry' as const), charges: someCharges, wholeSeconds: fc.boolean() }) },
-  ), { minLength: 5, maxLength: 40 }),
+  steps: fc.array(
+    fc.oneof(
+      {
+        weight: 5,
+        arbitrary: fc.record({
+          kind: fc.constant('take' as const),
+          charges: someCharges,
+          times: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 50 })),
+        }),
+      },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('peek' as const), charges: someCharges }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.oneof(fc.nat(40), fc.nat(1_500), fc.nat(9_000)) }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant('edge' as const), nth: fc.nat(1_000), offMs: fc.constantFrom(-1, 0, 1) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('retry' as const), charges: someCharges, wholeSeconds: fc.boolean() }) },
+    ),
+    { minLength: 5, maxLength: 40 },
+  ),
 });
 
 function ruleOf(text: string): Rule {

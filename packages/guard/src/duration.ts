@@ -1,4 +1,15 @@
-const unitMs = { ms: 1, s: 1_000, second: 1_000, m: 60_000, min: 60_000, minute: 60_000, h: 3_600_000, hour: 3_600_000, d: 86_400_000, day: 86_400_000 } as const;
+const unitMs = {
+  ms: 1,
+  s: 1_000,
+  second: 1_000,
+  m: 60_000,
+  min: 60_000,
+  minute: 60_000,
+  h: 3_600_000,
+  hour: 3_600_000,
+  d: 86_400_000,
+  day: 86_400_000,
+} as const;
 type Unit = keyof typeof unitMs;
 
 const isUnit = (text: string): text is Unit => Object.hasOwn(unitMs, text);
@@ -12,6 +23,7 @@ export function parseDuration(text: string): number {
   const [, count, unit = ''] = found ?? [];
   if (count === '0' && unit === '') return 0;
   const singular = unit.length > 3 ? unit.replace(/s$/, '') : unit;
-  if (!found || !isUnit(singular)) throw new Error(`"${text.slice(0, 40)}" is not a duration: write a whole number and a unit, like "15 minutes", "90s" or "7 days"`);
+  if (!found || !isUnit(singular))
+    throw new Error(`"${text.slice(0, 40)}" is not a duration: write a whole number and a unit, like "15 minutes", "90s" or "7 days"`);
   return Number(count) * unitMs[singular];
 }

@@ -34,7 +34,11 @@ export const kCaller = Symbol('caller');
 export const kCountUsername = Symbol('limits by username');
 
 /** What the gates keep on a request. */
-export type Guarded = FastifyRequest & { [kFrom]: ClientAddress; [kCaller]: Caller | undefined; [kCountUsername]: ((name: string) => Soon<void>) | undefined };
+export type Guarded = FastifyRequest & {
+  [kFrom]: ClientAddress;
+  [kCaller]: Caller | undefined;
+  [kCountUsername]: ((name: string) => Soon<void>) | undefined;
+};
 
 /**
  * Puts a route's gates together, once, when the route is added.
@@ -53,16 +57,21 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   if (callerRules.length && access.kind !== 'signed-in') throw new Error(`${where} has a limit by caller, but anyone may call it`);
 
   return {
-    access, rules,
+    access,
+    rules,
     enter(request, reply) {
       const guarded = request as Guarded; // the guard has dressed every request before its route's gate
       const at = placeOf(guarded, reply);
       if (usernameRules.length) guarded[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
       switch (access.kind) {
-        case 'open': return enterOpen(at);
-        case 'refresh-token': return enterToRefresh(guarded, at);
-        case 'signed-in-if-sent': return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
-        case 'signed-in': return andThen(enterSignedIn(guarded, at), (caller) => meet(access, caller));
+        case 'open':
+          return enterOpen(at);
+        case 'refresh-token':
+          return enterToRefresh(guarded, at);
+        case 'signed-in-if-sent':
+          return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
+        case 'signed-in':
+          return andThen(enterSignedIn(guarded, at), (caller) => meet(access, caller));
       }
     },
     countOnly: (request, reply) => enterOpen(placeOf(request as Guarded, reply)),
@@ -84,8 +93,18 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller> {
     const byIp = charges(ipRules, at.block);
     const checked = on.limiter.check(byIp, at);
-    const authenticated = andThen(checked, () => orElse(() => authenticate(request), (refusal) => andThen(on.limiter.count(byIp, at), () => { throw refusal; })));
-    return andThen(authenticated, (caller) => andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller));
+    const authenticated = andThen(checked, () =>
+      orElse(
+        () => authenticate(request),
+        (refusal) =>
+          andThen(on.limiter.count(byIp, at), () => {
+            throw refusal;
+          }),
+      ),
+    );
+    return andThen(authenticated, (caller) =>
+      andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller),
+    );
   }
 
   function authenticate(request: Guarded): Soon<Caller> {

@@ -98,7 +98,8 @@ declare module 'fastify' {
 export const guard = fastifyPlugin<GuardOptions>(addGuard, { name: '@portcullis/guard', fastify: '5.x' });
 
 async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
-  if (app.printRoutes() !== NO_ROUTES) throw new Error('register the guard before any route, and await it: what was there before it has no gate');
+  if (app.printRoutes() !== NO_ROUTES)
+    throw new Error('register the guard before any route, and await it: what was there before it has no gate');
   const problems: ProblemTable = { ...guardProblems, ...on.problems };
   const clock = on.clock ?? systemClock();
   const isProxy = trustedProxies(on.trustedProxies ?? []);
@@ -108,15 +109,26 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const fixedHeaders = { secure: securityHeaders(true), plain: securityHeaders(false) };
   const defaultLimits = parseLimits(on.defaultLimits ?? '300 per minute by ip');
   const strayRules = rulesFor({ method: 'ANY', path: '/unknown' }, defaultLimits);
-  const limits = limiter({ counters: on.counters, failureRules: rulesFor({ method: 'ANY', path: '/auth-failures' }, parseLimits(on.authFailureLimits ?? '60 per minute by ip')) });
+  const limits = limiter({
+    counters: on.counters,
+    failureRules: rulesFor({ method: 'ANY', path: '/auth-failures' }, parseLimits(on.authFailureLimits ?? '60 per minute by ip')),
+  });
   const routes = routeTable();
 
   app.decorate('guardedRoutes', { getter: () => routes.all() });
   app.decorateRequest(kFrom, null);
   app.decorateRequest(kCaller, undefined);
   app.decorateRequest(kCountUsername, undefined);
-  app.decorateRequest('from', { getter(this: FastifyRequest) { return (this as Guarded)[kFrom]; } });
-  app.decorateRequest('callerIfSent', { getter(this: FastifyRequest) { return (this as Guarded)[kCaller]; } });
+  app.decorateRequest('from', {
+    getter(this: FastifyRequest) {
+      return (this as Guarded)[kFrom];
+    },
+  });
+  app.decorateRequest('callerIfSent', {
+    getter(this: FastifyRequest) {
+      return (this as Guarded)[kCaller];
+    },
+  });
   app.decorateRequest('caller', {
     getter(this: FastifyRequest) {
       const caller = (this as Guarded)[kCaller];
@@ -133,11 +145,15 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     routes.add(route, showAccess(gate.access), gate.rules);
     route.config = { ...route.config, [kGate]: gate };
   });
-  app.addHook('onRequest', (request, reply, done) => settle(
-    () => andThen(firstGates(request, reply), (goesOn) => goesOn && andThen(gateOf(request).enter(request, reply), () => true)),
-    (goesOn) => { if (goesOn) done(); },
-    (refusal) => refuse(refusal, request, reply),
-  ));
+  app.addHook('onRequest', (request, reply, done) =>
+    settle(
+      () => andThen(firstGates(request, reply), (goesOn) => goesOn && andThen(gateOf(request).enter(request, reply), () => true)),
+      (goesOn) => {
+        if (goesOn) done();
+      },
+      (refusal) => refuse(refusal, request, reply),
+    ),
+  );
   app.setErrorHandler(refuse);
 
   /**
@@ -147,7 +163,10 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function firstGates(request: FastifyRequest, reply: FastifyReply): Soon<boolean> {
     const { secure, allowedOrigin } = dress(request, reply);
     const malformed = formProblem(request.raw);
-    if (malformed) return andThen(countOnly(request, reply), () => { throw new Problem(malformed); });
+    if (malformed)
+      return andThen(countOnly(request, reply), () => {
+        throw new Problem(malformed);
+      });
     if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed') throw new Problem('https_required');
     if (!request.is404 && request.method !== 'OPTIONS') return true;
     const methods = request.method === 'OPTIONS' && request.url === '*' ? routes.allMethods() : routes.methods(request.url);
@@ -204,22 +223,40 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     // A path that cannot be read, or a method that Fastify has never heard of, passed no hook; what the gates say of them is more exact than "not found".
     if (!(request as Guarded)[kFrom]) {
-      const refuseAs = (found: unknown): void => refuse(found instanceof Problem && found.code !== 'not_found' ? found : error, request, reply);
-      return settle(() => firstGates(request, reply), (goesOn) => { if (goesOn) refuse(error, request, reply); }, refuseAs);
+      const refuseAs = (found: unknown): void =>
+        refuse(found instanceof Problem && found.code !== 'not_found' ? found : error, request, reply);
+      return settle(
+        () => firstGates(request, reply),
+        (goesOn) => {
+          if (goesOn) refuse(error, request, reply);
+        },
+        refuseAs,
+      );
     }
     const problem = problemOf(error, problems);
     const paid = (): Soon<void> => (isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined);
-    settle(paid, () => answer(error, problem, request, reply), (fault) => answer(fault, problemOf(fault, problems), request, reply));
+    settle(
+      paid,
+      () => answer(error, problem, request, reply),
+      (fault) => answer(fault, problemOf(fault, problems), request, reply),
+    );
   }
 
   function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
     const from = (request as Guarded)[kFrom];
     const status = answerProblem(request, reply, problem, problems);
     on.onRefused?.({
-      code: problem.code, status, reason: problem.reason, from, method: request.method,
-      route: request.routeOptions.url, requestId: request.id,
-      userId: request.callerIfSent?.userId, sessionId: request.callerIfSent?.sessionId,
-      logged: problem.extra.logged ?? {}, error: status === 500 ? error : undefined,
+      code: problem.code,
+      status,
+      reason: problem.reason,
+      from,
+      method: request.method,
+      route: request.routeOptions.url,
+      requestId: request.id,
+      userId: request.callerIfSent?.userId,
+      sessionId: request.callerIfSent?.sessionId,
+      logged: problem.extra.logged ?? {},
+      error: status === 500 ? error : undefined,
     });
   }
 

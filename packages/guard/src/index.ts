@@ -12,6 +12,14 @@ export { newRequestId } from './id.ts';
 export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
 export { type Limit, parseLimits, type Rule, rulesFor } from './limit.ts';
 export { memoryCounters } from './memory-counters.ts';
-export { type GuardProblemCode, guardProblems, Problem, problemBody, type ProblemExtra, type ProblemRow, type ProblemTable } from './problem.ts';
+export {
+  type GuardProblemCode,
+  guardProblems,
+  Problem,
+  problemBody,
+  type ProblemExtra,
+  type ProblemRow,
+  type ProblemTable,
+} from './problem.ts';
 export type { GuardedRoute } from './route-table.ts';
 export type { Revocations } from './revocation.ts';

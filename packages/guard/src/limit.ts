@@ -28,7 +28,12 @@ const MAX_COUNT = 1_000_000_000;
 const SECOND = 1_000;
 const DAY = 86_400 * SECOND;
 const MAX_WINDOW = 31 * DAY;
-const UNITS = new Map([['day', DAY], ['hour', 3_600 * SECOND], ['minute', 60 * SECOND], ['second', SECOND]]);
+const UNITS = new Map([
+  ['day', DAY],
+  ['hour', 3_600 * SECOND],
+  ['minute', 60 * SECOND],
+  ['second', SECOND],
+]);
 /** Understood, though never written: `month` comes with the limits of other libraries, `year` only to be told that it is too long. */
 const READ_UNITS = new Map([...UNITS, ['month', 30 * DAY], ['year', 365 * DAY]]);
 
@@ -49,7 +54,12 @@ export function parseLimits(text: string | readonly string[]): Limit[] {
  */
 export function rulesFor({ method, path }: { readonly method: string; readonly path: string }, limits: readonly Limit[]): Rule[] {
   const route = `${method === 'HEAD' ? 'GET' : method} ${path}`;
-  const slug = path.toLowerCase().split(/[^a-z0-9]+/).filter(Boolean).join('-') || 'root';
+  const slug =
+    path
+      .toLowerCase()
+      .split(/[^a-z0-9]+/)
+      .filter(Boolean)
+      .join('-') || 'root';
   const texts = new Set<string>();
   const names = new Set<string>();
   return limits.map((limit) => {

@@ -14,15 +14,20 @@ export interface Limiter {
 }
 
 /** Which address block asks, by which rules it is told, and on which answer. */
-export type Place = { readonly block: string; readonly rules: readonly Rule[]; readonly answer: { header(name: string, value: string): unknown } };
+export type Place = {
+  readonly block: string;
+  readonly rules: readonly Rule[];
+  readonly answer: { header(name: string, value: string): unknown };
+};
 
 export function limiter({ counters, failureRules }: { counters: Counters; failureRules: readonly Rule[] }): Limiter {
   return {
     check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refuseIf(verdict, at)),
-    count: (asked, at) => andThen(counters.take(asked), (verdict) => {
-      if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
-      refuseIf(verdict, at);
-    }),
+    count: (asked, at) =>
+      andThen(counters.take(asked), (verdict) => {
+        if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
+        refuseIf(verdict, at);
+      }),
     countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refuseIf(verdict, at)),
   };
 

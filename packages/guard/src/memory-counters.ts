@@ -36,7 +36,12 @@ const LOOKS = { newcomer: 8, sweep: 5_000 };
  * gets its own, which begins as a copy of the shared one: so it never has more than its limit, in the two together.
  * @param secret keys the hash that chooses the overflow counter, so that nobody can choose whom to share it with.
  */
-export function memoryCounters({ clock, secret, maxKeys = 200_000, overflowCounters = 256 }: {
+export function memoryCounters({
+  clock,
+  secret,
+  maxKeys = 200_000,
+  overflowCounters = 256,
+}: {
   readonly clock: Clock;
   readonly secret: Uint8Array;
   readonly maxKeys?: number;

@@ -3,7 +3,13 @@ import findMyWay from 'find-my-way';
 import type { Rule } from './limit.ts';
 
 /** A route as `portcullis routes` shows it. */
-export type GuardedRoute = { readonly method: string; readonly path: string; readonly access: string; readonly limits: readonly string[]; readonly summary: string };
+export type GuardedRoute = {
+  readonly method: string;
+  readonly path: string;
+  readonly access: string;
+  readonly limits: readonly string[];
+  readonly summary: string;
+};
 
 /** Those that `Allow` tells of. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
@@ -36,6 +42,7 @@ export function routeTable() {
     },
 
     /** Those of all paths together, for `OPTIONS *` (RFC 9110 section 9.3.7). */
-    allMethods: (): string[] => METHODS.filter((method) => rows.some((row) => row.method === method || (method === 'HEAD' && row.method === 'GET'))),
+    allMethods: (): string[] =>
+      METHODS.filter((method) => rows.some((row) => row.method === method || (method === 'HEAD' && row.method === 'GET'))),
   };
 }

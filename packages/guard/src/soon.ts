@@ -2,7 +2,8 @@
 export type Soon<T> = T | Promise<T>;
 
 /** Goes on with the value, at once where it is at hand. What `next` throws is thrown on, or rejects. */
-export const andThen = <T, U>(value: Soon<T>, next: (value: T) => Soon<U>): Soon<U> => (value instanceof Promise ? value.then(next) : next(value));
+export const andThen = <T, U>(value: Soon<T>, next: (value: T) => Soon<U>): Soon<U> =>
+  value instanceof Promise ? value.then(next) : next(value);
 
 /** What `work` gives; where it throws or rejects, what `failed` gives instead. */
 export function orElse<T>(work: () => Soon<T>, failed: (error: unknown) => Soon<T>): Soon<T> {

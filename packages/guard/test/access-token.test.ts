@@ -9,15 +9,42 @@ import { type AccessTokens, accessTokens, type Caller, manualClock, Problem, typ
 const issuer = 'https://issuer.example';
 const pair = await generateKeyPair('EdDSA');
 const curve = await generateKeyPair('ES256');
-const verification = (kid: string, { publicKey }: { publicKey: CryptoKey }, alg: VerificationKey['alg'] = 'EdDSA'): VerificationKey => ({ kid, alg, key: publicKey });
+const verification = (kid: string, { publicKey }: { publicKey: CryptoKey }, alg: VerificationKey['alg'] = 'EdDSA'): VerificationKey => ({
+  kid,
+  alg,
+  key: publicKey,
+});
 
 function setUp({ remembered }: { remembered?: number } = {}) {
   const clock = manualClock();
-  const keys = new Map([['k1', verification('k1', pair)], ['p256', verification('p256', curve, 'ES256')]]);
-  const tokens = accessTokens({ issuer, audience: 'notes', keys: { find: (kid) => keys.get(kid) }, clock, ...(remembered !== undefined && { remembered }) });
-  const mint = (claims: Record<string, unknown> = {}, { kid = 'k1', alg = 'EdDSA', key = pair.privateKey }: { kid?: string; alg?: string; key?: CryptoKey } = {}): Promise<string> => {
+  const keys = new Map([
+    ['k1', verification('k1', pair)],
+    ['p256', verification('p256', curve, 'ES256')],
+  ]);
+  const tokens = accessTokens({
+    issuer,
+    audience: 'notes',
+    keys: { find: (kid) => keys.get(kid) },
+    clock,
+    ...(remembered !== undefined && { remembered }),
+  });
+  const mint = (
+    claims: Record<string, unknown> = {},
+    { kid = 'k1', alg = 'EdDSA', key = pair.privateKey }: { kid?: string; alg?: string; key?: CryptoKey } = {},
+  ): Promise<string> => {
     const nowS = clock.now() / 1_000;
-    const good = { iss: issuer, aud: 'notes', sub: 'usr_1', client_id: 'web', sid: 'ses_1', jti: 'tok_1', iat: nowS, exp: nowS + 900, username: 'ada', auth_time: nowS };
+    const good = {
+      iss: issuer,
+      aud: 'notes',
+      sub: 'usr_1',
+      client_id: 'web',
+      sid: 'ses_1',
+      jti: 'tok_1',
+      iat: nowS,
+      exp: nowS + 900,
+      username: 'ada',
+      auth_time: nowS,
+    };
     return new CompactSign(Buffer.from(JSON.stringify({ ...good, ...claims }))).setProtectedHeader({ alg, typ: 'at+jwt', kid }).sign(key);
   };
   return { clock, keys, tokens, mint };
@@ -41,7 +68,10 @@ test('a token is verified once and then remembered, by its whole text', async ()
   const token = await mint();
   const caller = await tokens.read(token);
   assert.equal(tokens.read(token), caller);
-  assert.deepEqual(await refusal(tokens, `${token.slice(0, -2)}${token.at(-2) === 'A' ? 'B' : 'A'}${token.at(-1)}`), { code: 'token_invalid', reason: 'signature' });
+  assert.deepEqual(await refusal(tokens, `${token.slice(0, -2)}${token.at(-2) === 'A' ? 'B' : 'A'}${token.at(-1)}`), {
+    code: 'token_invalid',
+    reason: 'signature',
+  });
 });
 
 test('a remembered token expires to the millisecond', async () => {
@@ -80,7 +110,10 @@ test('tokens that share all but their signature are told apart', async () => {
   assert.ok(one && two && one !== two && one.slice(0, -86) === two.slice(0, -86));
   await tokens.read(one);
   assert.ok(isRemembered(tokens, one));
-  assert.deepEqual(await refusal(tokens, `${one.slice(0, -86)}${two.slice(-86, -43)}${one.slice(-43)}`), { code: 'token_invalid', reason: 'signature' });
+  assert.deepEqual(await refusal(tokens, `${one.slice(0, -86)}${two.slice(-86, -43)}${one.slice(-43)}`), {
+    code: 'token_invalid',
+    reason: 'signature',
+  });
   assert.ok(!isRemembered(tokens, two), 'the second was never seen');
 });
 
@@ -115,44 +148,82 @@ test('any change of one character is refused as invalid, also where the token it
   const token = await mint();
   await tokens.read(token);
   const position = fc.nat({ max: token.length });
-  const character = fc.oneof(fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'), fc.constantFrom(...'.=+/ \n\0é'), fc.string({ minLength: 1, maxLength: 1 }));
-  const change = fc.oneof(
-    fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at)),
-    position.map((at) => token.slice(0, at) + token.slice(at + 1)),
-    fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at + 1)),
-    position.map((at) => token.slice(0, at) + flipCase(token.charAt(at)) + token.slice(at + 1)),
-  ).filter((changed) => changed !== token);
+  const character = fc.oneof(
+    fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'),
+    fc.constantFrom(...'.=+/ \n\0é'),
+    fc.string({ minLength: 1, maxLength: 1 }),
+  );
+  const change = fc
+    .oneof(
+      fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at)),
+      position.map((at) => token.slice(0, at) + token.slice(at + 1)),
+      fc.tuple(position, character).map(([at, by]) => token.slice(0, at) + by + token.slice(at + 1)),
+      position.map((at) => token.slice(0, at) + flipCase(token.charAt(at)) + token.slice(at + 1)),
+    )
+    .filter((changed) => changed !== token);
 
-  await fc.assert(fc.asyncProperty(change, async (changed) => {
-    assert.equal((await refusal(tokens, changed)).code, 'token_invalid');
-  }), { numRuns: 1_500 });
+  await fc.assert(
+    fc.asyncProperty(change, async (changed) => {
+      assert.equal((await refusal(tokens, changed)).code, 'token_invalid');
+    }),
+    { numRuns: 1_500 },
+  );
   assert.ok(isRemembered(tokens, token));
 });
 
 test('whatever text comes, the answer is a Problem', async () => {
   const { tokens } = setUp();
-  const part = fc.oneof(fc.base64String(), fc.json().map((text) => Buffer.from(text).toString('base64url')), fc.string());
-  const text = fc.oneof(fc.string({ unit: 'binary' }), fc.tuple(part, part, part).map((parts) => parts.join('.')), fc.constantFrom('', '.', '..', '...').map((dots) => dots.repeat(2_000)));
-  await fc.assert(fc.asyncProperty(text, async (token) => {
-    assert.equal((await refusal(tokens, token)).code, 'token_invalid');
-  }), { numRuns: 1_000 });
+  const part = fc.oneof(
+    fc.base64String(),
+    fc.json().map((text) => Buffer.from(text).toString('base64url')),
+    fc.string(),
+  );
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.tuple(part, part, part).map((parts) => parts.join('.')),
+    fc.constantFrom('', '.', '..', '...').map((dots) => dots.repeat(2_000)),
+  );
+  await fc.assert(
+    fc.asyncProperty(text, async (token) => {
+      assert.equal((await refusal(tokens, token)).code, 'token_invalid');
+    }),
+    { numRuns: 1_000 },
+  );
 });
 
 test('whatever is signed, the answer is a caller whose every member has its type, or a Problem', async () => {
   const { tokens, mint, clock } = setUp();
-  const name = fc.constantFrom('iss', 'aud', 'sub', 'client_id', 'sid', 'jti', 'iat', 'nbf', 'exp', 'scope', 'username', 'auth_time', '__proto__', 'toString');
-  await fc.assert(fc.asyncProperty(fc.dictionary(name, fc.oneof(fc.jsonValue(), fc.constant('ses_2'), fc.double())), async (claims) => {
-    let caller: Caller;
-    try {
-      caller = await tokens.read(await mint(claims));
-    } catch (error) {
-      return assert.ok(error instanceof Problem && /^token_(invalid|expired)$/.test(error.code), String(error));
-    }
-    const { userId, username, sessionId, tokenId, clientId, scopes, authenticatedAt, expiresAt } = caller;
-    for (const text of [userId, username, sessionId, tokenId, clientId, ...scopes]) assert.equal(typeof text, 'string');
-    for (const text of [userId, username, sessionId, tokenId, clientId]) assert.notEqual(text, '');
-    assert.ok(Number.isFinite(authenticatedAt) && expiresAt > clock.now());
-  }), { numRuns: 500 });
+  const name = fc.constantFrom(
+    'iss',
+    'aud',
+    'sub',
+    'client_id',
+    'sid',
+    'jti',
+    'iat',
+    'nbf',
+    'exp',
+    'scope',
+    'username',
+    'auth_time',
+    '__proto__',
+    'toString',
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.dictionary(name, fc.oneof(fc.jsonValue(), fc.constant('ses_2'), fc.double())), async (claims) => {
+      let caller: Caller;
+      try {
+        caller = await tokens.read(await mint(claims));
+      } catch (error) {
+        return assert.ok(error instanceof Problem && /^token_(invalid|expired)$/.test(error.code), String(error));
+      }
+      const { userId, username, sessionId, tokenId, clientId, scopes, authenticatedAt, expiresAt } = caller;
+      for (const text of [userId, username, sessionId, tokenId, clientId, ...scopes]) assert.equal(typeof text, 'string');
+      for (const text of [userId, username, sessionId, tokenId, clientId]) assert.notEqual(text, '');
+      assert.ok(Number.isFinite(authenticatedAt) && expiresAt > clock.now());
+    }),
+    { numRuns: 500 },
+  );
 });
 
 const flipCase = (letter: string): string => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase());

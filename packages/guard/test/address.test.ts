@@ -26,7 +26,18 @@ test('each address has one spelling', () => {
 });
 
 test('what is not an address is refused', () => {
-  for (const text of ['', '203.0.113', '203.0.113.007', '203.0.113.7:80', ' 203.0.113.7', '1::2::3', '[::1]', 'localhost', '0x7f.1', '::ffff:1.2.3.256'])
+  for (const text of [
+    '',
+    '203.0.113',
+    '203.0.113.007',
+    '203.0.113.7:80',
+    ' 203.0.113.7',
+    '1::2::3',
+    '[::1]',
+    'localhost',
+    '0x7f.1',
+    '::ffff:1.2.3.256',
+  ])
     assert.throws(() => normaliseAddress(text), TypeError, text);
 });
 
@@ -39,11 +50,13 @@ test('an IPv6 subscriber is counted by the /64, an IPv4 one by the address', () 
 });
 
 test('however an address is spelled, the spelling kept is the same, is an address, and is kept', () => {
-  fc.assert(fc.property(fc.ipV6(), (text) => {
-    const kept = normaliseAddress(text);
-    assert.equal(normaliseAddress(kept), kept);
-    assert.equal(normaliseAddress(text.toUpperCase()), kept);
-    const full = new SocketAddress({ address: text, family: 'ipv6' }).address; // the platform's own spelling of the same address
-    assert.equal(normaliseAddress(full), kept);
-  }));
+  fc.assert(
+    fc.property(fc.ipV6(), (text) => {
+      const kept = normaliseAddress(text);
+      assert.equal(normaliseAddress(kept), kept);
+      assert.equal(normaliseAddress(text.toUpperCase()), kept);
+      const full = new SocketAddress({ address: text, family: 'ipv6' }).address; // the platform's own spelling of the same address
+      assert.equal(normaliseAddress(full), kept);
+    }),
+  );
 });

@@ -34,11 +34,16 @@ test('the header is read to the letter, its kind of token told before anything e
 });
 
 test('of any header, a token that is found holds no blank, and is of one kind', () => {
-  const header = fc.oneof(fc.string(), fc.array(fc.constantFrom('Bearer', 'bearer', ' ', 'prt_', 'a.b.c', ',', '\t')).map((parts) => parts.join('')));
-  fc.assert(fc.property(header, (text) => {
-    const access = findBearer(text, 'access');
-    const refresh = findBearer(text, 'refresh');
-    assert.ok('problem' in access || 'problem' in refresh, 'no text is both');
-    for (const found of [access, refresh]) if ('token' in found) assert.doesNotMatch(found.token, / |^$/);
-  }));
+  const header = fc.oneof(
+    fc.string(),
+    fc.array(fc.constantFrom('Bearer', 'bearer', ' ', 'prt_', 'a.b.c', ',', '\t')).map((parts) => parts.join('')),
+  );
+  fc.assert(
+    fc.property(header, (text) => {
+      const access = findBearer(text, 'access');
+      const refresh = findBearer(text, 'refresh');
+      assert.ok('problem' in access || 'problem' in refresh, 'no text is both');
+      for (const found of [access, refresh]) if ('token' in found) assert.doesNotMatch(found.token, / |^$/);
+    }),
+  );
 });

@@ -17,7 +17,11 @@ test('a proxy is declared by its address or its block', () => {
   for (const address of ['11.0.0.1', '192.0.2.2', '2001:db8:aaab::1', '203.0.113.7']) assert.ok(!isProxy(address), address);
   assert.equal(trustedProxies([])('127.0.0.1'), false);
   for (const entry of ['', 'localhost', '10.0.0', '10.0.0.0/', '10.0.0.0/x', '10.0.0.0/33', '::/129', '10.0.0.0/-1', '10.0.0.0/8/8', '*']) {
-    assert.throws(() => trustedProxies(['10.0.0.1', entry]), (error: Error) => error.message.includes(`"${entry}"`), entry);
+    assert.throws(
+      () => trustedProxies(['10.0.0.1', entry]),
+      (error: Error) => error.message.includes(`"${entry}"`),
+      entry,
+    );
   }
 });
 
@@ -47,18 +51,23 @@ test('the caller is the first hop from the right that no proxy vouches for', () 
     ['0x7f.1', '10.0.0.1'],
     ['<script>', '10.0.0.1'],
   ];
-  for (const [forwardedFor, caller] of hops) assert.equal(forwardedAddress('10.0.0.1', forwardedFor, isProxy), caller, JSON.stringify(forwardedFor));
+  for (const [forwardedFor, caller] of hops)
+    assert.equal(forwardedAddress('10.0.0.1', forwardedFor, isProxy), caller, JSON.stringify(forwardedFor));
 });
 
 test('whatever a caller writes to the left, the hop that our proxy wrote is believed', () => {
-  fc.assert(fc.property(fc.string(), (written) => {
-    assert.equal(forwardedAddress('10.0.0.1', `${written}, 203.0.113.7, 10.1.1.1`, isProxy), '203.0.113.7');
-  }));
+  fc.assert(
+    fc.property(fc.string(), (written) => {
+      assert.equal(forwardedAddress('10.0.0.1', `${written}, 203.0.113.7, 10.1.1.1`, isProxy), '203.0.113.7');
+    }),
+  );
 });
 
 test('any header gives an address that has a block', () => {
   const hop = fc.oneof(fc.ipV4(), fc.ipV6(), fc.string(), fc.constantFrom('', 'unknown', '10.0.0.1'));
-  fc.assert(fc.property(fc.array(hop), (hops) => {
-    assert.ok(addressBlock(forwardedAddress('10.0.0.1', hops.join(','), isProxy)).length > 0);
-  }));
+  fc.assert(
+    fc.property(fc.array(hop), (hops) => {
+      assert.ok(addressBlock(forwardedAddress('10.0.0.1', hops.join(','), isProxy)).length > 0);
+    }),
+  );
 });

@@ -7,7 +7,13 @@ function machine(t: TestContext) {
   const at = { wall: Date.UTC(2026, 0, 1), steady: 5_000.25 };
   t.mock.method(Date, 'now', () => at.wall);
   t.mock.method(performance, 'now', () => at.steady);
-  return { at, pass: (ms: number) => { at.wall += ms; at.steady += ms; } };
+  return {
+    at,
+    pass: (ms: number) => {
+      at.wall += ms;
+      at.steady += ms;
+    },
+  };
 }
 
 test('the clock of the system says wall time, in whole milliseconds', () => {
@@ -68,11 +74,40 @@ test('a manual clock moves when told to, and only forward', () => {
 
 test('a duration has a unit, or is 0', () => {
   const durations: [text: string, ms: number][] = [
-    ['0', 0], ['0 s', 0], ['1ms', 1], ['90s', 90_000], ['90 S', 90_000], [' 1 second ', 1_000], ['2 seconds', 2_000], ['15 minutes', 900_000], ['15m', 900_000],
-    ['5 mins', 300_000], ['1 hour', 3_600_000], ['24h', 86_400_000], ['7 days', 604_800_000], ['007 d', 604_800_000],
+    ['0', 0],
+    ['0 s', 0],
+    ['1ms', 1],
+    ['90s', 90_000],
+    ['90 S', 90_000],
+    [' 1 second ', 1_000],
+    ['2 seconds', 2_000],
+    ['15 minutes', 900_000],
+    ['15m', 900_000],
+    ['5 mins', 300_000],
+    ['1 hour', 3_600_000],
+    ['24h', 86_400_000],
+    ['7 days', 604_800_000],
+    ['007 d', 604_800_000],
   ];
   for (const [text, ms] of durations) assert.equal(parseDuration(text), ms, text);
-  for (const text of ['', '5', 'minutes', '-5 s', '1.5 s', '1e3 s', '5  s', '5 s s', '5 fortnights', '5 mss', '5 hs', '5 __proto__', '5 constructor', '9999999999 s', '٣ s', '5\ns']) {
+  for (const text of [
+    '',
+    '5',
+    'minutes',
+    '-5 s',
+    '1.5 s',
+    '1e3 s',
+    '5  s',
+    '5 s s',
+    '5 fortnights',
+    '5 mss',
+    '5 hs',
+    '5 __proto__',
+    '5 constructor',
+    '9999999999 s',
+    '٣ s',
+    '5\ns',
+  ]) {
     assert.throws(() => parseDuration(text), /is not a duration: write/, JSON.stringify(text));
   }
 });

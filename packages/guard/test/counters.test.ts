@@ -32,9 +32,15 @@ suite('the state of a counter', () => {
       count(list, limit, at);
       return at + resetMs(list, limit, at);
     };
-    assert.deepEqual([0, 1, 31, 32].map((at) => leaves('32 per second', at)), [1_000, 1_001, 1_031, 1_032]);
+    assert.deepEqual(
+      [0, 1, 31, 32].map((at) => leaves('32 per second', at)),
+      [1_000, 1_001, 1_031, 1_032],
+    );
     // Slots of 31.25 ms: up to 31.25, up to 62.5, …
-    assert.deepEqual([0, 31, 32, 62, 63, 968, 969].map((at) => leaves('33 per second', at)), [1_032, 1_032, 1_063, 1_063, 1_094, 1_969, 2_000]);
+    assert.deepEqual(
+      [0, 31, 32, 62, 63, 968, 969].map((at) => leaves('33 per second', at)),
+      [1_032, 1_032, 1_063, 1_063, 1_094, 1_969, 2_000],
+    );
     assert.equal(leaves('1000 per 32 seconds', Date.UTC(2026, 0, 1)), Date.UTC(2026, 0, 1) + 33_000);
   });
 
@@ -129,7 +135,10 @@ suite('a full memory', () => {
     counters.take([{ rule: long, who: 'b' }]);
     clock.advance(1_000);
     // The counter of a is empty now: making room for c must not delete it under this request.
-    const charges = [{ rule: long, who: 'c' }, { rule: short, who: 'a' }];
+    const charges = [
+      { rule: long, who: 'c' },
+      { rule: short, who: 'a' },
+    ];
     assert.equal(counters.take(charges).allowed, true);
     assert.equal(counters.peek(charges.slice(1)).allowed, false);
     assert.equal(counters.peek(charges.slice(0, 1)).allowed, false);
@@ -164,39 +173,66 @@ suite('a full memory', () => {
   test('whatever happens, nobody gets more than N in a window, and quiet heals everything', () => {
     const rules = ['1 per second', '3 per 2 seconds', '33 per second', '40 per 3 seconds by caller'].map(ruleOf);
     const step = fc.oneof(
-      { weight: 6, arbitrary: fc.record({ kind: fc.constant('take' as const), times: fc.integer({ min: 1, max: 30 }), charges: fc.array(fc.record({ rule: fc.constantFrom(...rules), who: fc.constantFrom(...'abcdefgh') }), { minLength: 1, maxLength: 3 }) }) },
-      { weight: 4, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.oneof(fc.nat(40), fc.nat(1_100), fc.constantFrom(999, 1_000, 1_032, 2_000, 3_000)) }) },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          kind: fc.constant('take' as const),
+          times: fc.integer({ min: 1, max: 30 }),
+          charges: fc.array(fc.record({ rule: fc.constantFrom(...rules), who: fc.constantFrom(...'abcdefgh') }), {
+            minLength: 1,
+            maxLength: 3,
+          }),
+        }),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.record({
+          kind: fc.constant('wait' as const),
+          ms: fc.oneof(fc.nat(40), fc.nat(1_100), fc.constantFrom(999, 1_000, 1_032, 2_000, 3_000)),
+        }),
+      },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('sweep' as const) }) },
     );
-    const runs = fc.record({ maxKeys: fc.nat(4), overflowCounters: fc.integer({ min: 1, max: 3 }), startsAt: fc.nat(100_000), steps: fc.array(step, { maxLength: 60 }) });
-    fc.assert(fc.property(runs, ({ maxKeys, overflowCounters, startsAt, steps }) => {
-      const clock = manualClock(startsAt);
-      const counters = memoryCounters({ clock, secret, maxKeys, overflowCounters });
-      const timesOf = new Map<string, number[]>();
-      for (const step of steps) {
-        if (step.kind === 'wait') clock.advance(step.ms);
-        if (step.kind === 'sweep') counters.sweep();
-        if (step.kind !== 'take') continue;
-        for (let i = 0; i < step.times && counters.take(step.charges).allowed; i++) {
-          for (const key of new Set(step.charges.map(({ rule, who }) => `${who} ${rule.id}`))) timesOf.set(key, [...(timesOf.get(key) ?? []), clock.now()]);
+    const runs = fc.record({
+      maxKeys: fc.nat(4),
+      overflowCounters: fc.integer({ min: 1, max: 3 }),
+      startsAt: fc.nat(100_000),
+      steps: fc.array(step, { maxLength: 60 }),
+    });
+    fc.assert(
+      fc.property(runs, ({ maxKeys, overflowCounters, startsAt, steps }) => {
+        const clock = manualClock(startsAt);
+        const counters = memoryCounters({ clock, secret, maxKeys, overflowCounters });
+        const timesOf = new Map<string, number[]>();
+        for (const step of steps) {
+          if (step.kind === 'wait') clock.advance(step.ms);
+          if (step.kind === 'sweep') counters.sweep();
+          if (step.kind !== 'take') continue;
+          for (let i = 0; i < step.times && counters.take(step.charges).allowed; i++) {
+            for (const key of new Set(step.charges.map(({ rule, who }) => `${who} ${rule.id}`)))
+              timesOf.set(key, [...(timesOf.get(key) ?? []), clock.now()]);
+          }
+          assert.ok(counters.size() <= maxKeys);
         }
-        assert.ok(counters.size() <= maxKeys);
-      }
-      for (const rule of rules) for (const who of 'abcdefgh') {
-        const times = timesOf.get(`${who} ${rule.id}`) ?? [];
-        for (const [i, at] of times.entries()) {
-          const after = times[i + rule.limit.max];
-          assert.ok(after === undefined || after - at >= rule.limit.windowMs, `${who} had more than ${rule.limit.text}`);
-        }
-      }
-      clock.advance(3_100);
-      for (const rule of rules) for (const who of 'abcdefgh') {
-        const verdict = counters.peek([{ rule, who }]);
-        assert.ok(verdict.allowed && verdict.tightest?.remaining === rule.limit.max);
-      }
-      counters.sweep();
-      assert.equal(counters.size(), 0);
-    }), { numRuns: 500 });
+        for (const rule of rules)
+          for (const who of 'abcdefgh') {
+            const times = timesOf.get(`${who} ${rule.id}`) ?? [];
+            for (const [i, at] of times.entries()) {
+              const after = times[i + rule.limit.max];
+              assert.ok(after === undefined || after - at >= rule.limit.windowMs, `${who} had more than ${rule.limit.text}`);
+            }
+          }
+        clock.advance(3_100);
+        for (const rule of rules)
+          for (const who of 'abcdefgh') {
+            const verdict = counters.peek([{ rule, who }]);
+            assert.ok(verdict.allowed && verdict.tightest?.remaining === rule.limit.max);
+          }
+        counters.sweep();
+        assert.equal(counters.size(), 0);
+      }),
+      { numRuns: 500 },
+    );
   });
 
   test('a flood of fresh keys leaves it bounded, and what it left is swept bit by bit', () => {

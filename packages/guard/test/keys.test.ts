@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { exportJWK, generateKeyPair, type JWK } from 'jose';
 import { fixedKeys } from '../src/index.ts';
 
-const publicJwk = async (alg: string, kid: string): Promise<JWK> => ({ ...(await exportJWK((await generateKeyPair(alg, { extractable: true })).publicKey)), alg, kid });
+const publicJwk = async (alg: string, kid: string): Promise<JWK> => ({
+  ...(await exportJWK((await generateKeyPair(alg, { extractable: true })).publicKey)),
+  alg,
+  kid,
+});
 const secret = { kty: 'oct', alg: 'HS256', kid: 'shared', k: Buffer.alloc(32, 1).toString('base64url') };
 
 test('a set is found by kid, each key with its own algorithm', async () => {

@@ -64,7 +64,11 @@ test('what is wrong is named, and the right form shown', () => {
     ['5 per minute;; 3 per hour', /a limit is missing here/],
   ];
   for (const [text, named] of mistakes) {
-    assert.throws(() => parseLimits(text), (error: Error) => named.test(error.message) && error.message.includes('"3 per minute by ip"'), text);
+    assert.throws(
+      () => parseLimits(text),
+      (error: Error) => named.test(error.message) && error.message.includes('"3 per minute by ip"'),
+      text,
+    );
   }
   assert.throws(() => parseLimits(['5 per minute', 'oops']), /"oops"/);
 });
@@ -81,30 +85,48 @@ test('the canonical text of any limit parses to the same limit', () => {
     fc.constantFrom('', ' by ip', ' by caller', ' by username'),
     fc.constantFrom('', " shared 'a'", " shared '0-b-9'"),
   );
-  fc.assert(fc.property(anyLimit, ([max, times, unit, by, shared]) => {
-    const [limit] = parseLimits(`${max} per ${times} ${unit}${by}${shared}`);
-    assert.ok(limit);
-    assert.deepEqual(parseLimits(limit.text), [limit]);
-  }));
+  fc.assert(
+    fc.property(anyLimit, ([max, times, unit, by, shared]) => {
+      const [limit] = parseLimits(`${max} per ${times} ${unit}${by}${shared}`);
+      assert.ok(limit);
+      assert.deepEqual(parseLimits(limit.text), [limit]);
+    }),
+  );
 });
 
 test('any text gives limits or an Error, also a long one at once', () => {
   const word = fc.constantFrom('5', 'per', '/', 'minute', 's', 'by', 'ip', 'shared', "'", "'x'", ';', ' ', '  ', '-', 'é');
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.array(word).map((words) => words.join(''))), (text) => {
-    try {
-      for (const { max, windowMs } of parseLimits(text)) assert.ok(max >= 1 && max <= 1e9 && windowMs >= 1_000 && windowMs <= 31 * 86_400_000);
-    } catch (error) {
-      assert.match((error as Error).message, /cannot be read/); // thrown above, so an Error
-    }
-  }));
-  for (const piece of [' ', '5', '/', "'", '-', '5 per ', "5/minute shared '", '5/minute ']) assert.throws(() => parseLimits(`x${piece.repeat(100_000)}x`));
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.array(word).map((words) => words.join('')),
+      ),
+      (text) => {
+        try {
+          for (const { max, windowMs } of parseLimits(text))
+            assert.ok(max >= 1 && max <= 1e9 && windowMs >= 1_000 && windowMs <= 31 * 86_400_000);
+        } catch (error) {
+          assert.match((error as Error).message, /cannot be read/); // thrown above, so an Error
+        }
+      },
+    ),
+  );
+  for (const piece of [' ', '5', '/', "'", '-', '5 per ', "5/minute shared '", '5/minute '])
+    assert.throws(() => parseLimits(`x${piece.repeat(100_000)}x`));
 });
 
 test('a route counts for itself, HEAD with GET, a shared limit for all', () => {
   const limits = parseLimits("5 per minute; 100 per hour by caller shared 'all'");
   const get = rulesFor({ method: 'GET', path: '/notes' }, limits);
-  assert.deepEqual(get.map(({ id }) => id), ['GET /notes 5 per minute by ip', "100 per hour by caller shared 'all'"]);
-  assert.deepEqual(get.map(({ limit }) => limit), limits);
+  assert.deepEqual(
+    get.map(({ id }) => id),
+    ['GET /notes 5 per minute by ip', "100 per hour by caller shared 'all'"],
+  );
+  assert.deepEqual(
+    get.map(({ limit }) => limit),
+    limits,
+  );
   assert.deepEqual(rulesFor({ method: 'HEAD', path: '/notes' }, limits), get);
   const post = rulesFor({ method: 'POST', path: '/notes' }, limits);
   assert.notEqual(post[0]?.id, get[0]?.id);
@@ -124,11 +146,18 @@ test('a policy is named after its path or what it shares', () => {
 test('the policies of one route have different names, that tell what differs', () => {
   assert.deepEqual(namesAt('/login', '3/minute; 9/hour by username'), ['login', 'login-by-username']);
   assert.deepEqual(namesAt('/login', '3/minute; 9/hour; 20/day; 50/month'), ['login', 'login-by-ip', 'login-2', 'login-3']);
-  assert.deepEqual(namesAt('/login', "3/minute; 9/hour shared 'login'; 9/day by caller shared 'login'"), ['login', 'login-by-ip', 'login-by-caller']);
+  assert.deepEqual(namesAt('/login', "3/minute; 9/hour shared 'login'; 9/day by caller shared 'login'"), [
+    'login',
+    'login-by-ip',
+    'login-by-caller',
+  ]);
 });
 
 test('the same limit twice on one route is a mistake', () => {
-  assert.throws(() => namesAt('/login', '60 per minute; 60 per 60 seconds by ip'), /POST \/login has the limit "60 per minute by ip" twice/);
+  assert.throws(
+    () => namesAt('/login', '60 per minute; 60 per 60 seconds by ip'),
+    /POST \/login has the limit "60 per minute by ip" twice/,
+  );
   assert.throws(() => namesAt('/login', "1/day shared 'x', 1/day shared 'x'"), /twice/);
   assert.equal(namesAt('/login', "1/day, 1/day shared 'x', 1/day by caller").length, 3);
 });

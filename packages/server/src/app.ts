@@ -27,7 +27,14 @@ export type AppOptions = {
 };
 
 /** Every gate and every route, on one Fastify app. */
-export async function makeApp({ settings, issuer, house, readiness, serverFactory, routes }: AppOptions): Promise<{ app: Server; keepCounters: () => void }> {
+export async function makeApp({
+  settings,
+  issuer,
+  house,
+  readiness,
+  serverFactory,
+  routes,
+}: AppOptions): Promise<{ app: Server; keepCounters: () => void }> {
   const { services, securityLog } = house;
   const { clock } = services;
   const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
@@ -36,7 +43,8 @@ export async function makeApp({ settings, issuer, house, readiness, serverFactor
   await app.register(guard, {
     tokens: accessTokens({ issuer, audience: settings.audience, keys: services.keyRing, clock }),
     revocations: services.revoked,
-    counters, clock,
+    counters,
+    clock,
     defaultLimits: texts(settings.defaultLimits).join('; '),
     authFailureLimits: texts(settings.authFailureLimits).join('; '),
     corsOrigins: settings.corsOrigins,
@@ -46,7 +54,8 @@ export async function makeApp({ settings, issuer, house, readiness, serverFactor
     problems,
     onRefused(refusal) {
       if (refusal.status === 500) serverLog.error({ err: refusal.error, requestId: refusal.requestId, route: refusal.route }, 'fault');
-      else if (refusal.status === 503) serverLog.warn({ code: refusal.code, reason: refusal.reason, requestId: refusal.requestId, route: refusal.route }, 'refused');
+      else if (refusal.status === 503)
+        serverLog.warn({ code: refusal.code, reason: refusal.reason, requestId: refusal.requestId, route: refusal.route }, 'refused');
       else securityLog.refused(refusal);
     },
   });
@@ -73,7 +82,9 @@ export const wireRefusal: WireOptions['refusal'] = (code, overTls) => {
     status: row.status,
     reason: row.title,
     headers: {
-      ...securityHeaders(overTls), 'x-request-id': id, 'content-type': 'application/problem+json; charset=utf-8',
+      ...securityHeaders(overTls),
+      'x-request-id': id,
+      'content-type': 'application/problem+json; charset=utf-8',
       ...(code === 'method_not_allowed' && { allow: '' }), // CONNECT, for which there is no path, so none that takes another method
     },
     body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),

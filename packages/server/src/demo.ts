@@ -34,8 +34,10 @@ export const demoCertificate = (dataDir: string, clock: Clock): Promise<DevCerti
 /** What of the demo `serve` would be running with: each is a reason not to start. */
 export async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
   const traces: string[] = [];
-  if (masterSecret !== undefined && isDemoSecret(masterSecret)) traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
-  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile)) traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
+  if (masterSecret !== undefined && isDemoSecret(masterSecret))
+    traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
+  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile))
+    traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
   if (dataDir === undefined || database === undefined) return traces;
   if (isDemoFolder(dataDir)) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
   const file = databaseFile({ dataDir, database });

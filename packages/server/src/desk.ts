@@ -19,7 +19,10 @@ export type Desk = {
   close(): Promise<void>;
 };
 
-export type DeskServices = Pick<Services, 'users' | 'credentials' | 'sessions' | 'keys' | 'audit' | 'clock' | 'together' | 'passwords' | 'checkNewPassword' | 'revoked'>;
+export type DeskServices = Pick<
+  Services,
+  'users' | 'credentials' | 'sessions' | 'keys' | 'audit' | 'clock' | 'together' | 'passwords' | 'checkNewPassword' | 'revoked'
+>;
 
 /**
  * Opens a store for an operator, beside its server or without one. What most commands never need, a thread that hashes
@@ -33,13 +36,16 @@ export function openDesk({ settings, clock = systemClock() }: { settings: Settin
   const pool = (): HashPool => (hashes ??= hashPool({ threads: 1 }));
 
   const services = deskServices({
-    store, clock, settings,
+    store,
+    clock,
+    settings,
     // The standard output of a command is its answer, so a log that goes there goes beside it.
     log: () => (log ??= securityLog({ file: settings.logFile === 'stdout' ? 'stderr' : logFile(settings), clock, sync: true })),
     passwords: { hash: (password) => pool().hash(password), verify: (password, hash) => pool().verify(password, hash) },
   });
   return {
-    services, store,
+    services,
+    store,
     async close() {
       await hashes?.close();
       await store.close();
@@ -62,11 +68,21 @@ export type DeskParts = {
 /** What a desk and a server have in common. */
 export function deskServices({ store, clock, settings, log, passwords, onChanged }: DeskParts): DeskServices {
   return {
-    users: store.users, credentials: store.credentials, sessions: store.sessions, keys: store.keys, audit: store.audit,
-    clock, passwords,
+    users: store.users,
+    credentials: store.credentials,
+    sessions: store.sessions,
+    keys: store.keys,
+    audit: store.audit,
+    clock,
+    passwords,
     together: loggedTogether(store.together, log),
     checkNewPassword: newPasswordCheck(settings),
-    revoked: revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere, ...(onChanged && { onChanged }) }),
+    revoked: revokedSessions({
+      sessions: store.sessions,
+      clock,
+      changedElsewhere: store.changedElsewhere,
+      ...(onChanged && { onChanged }),
+    }),
   };
 }
 
@@ -80,16 +96,29 @@ export function newPasswordCheck({ passwordMinLength }: Pick<Settings, 'password
   };
 }
 
-export const databaseFile = ({ database, dataDir }: Pick<Settings, 'database' | 'dataDir'>): string => (database.file === ':memory:' ? database.file : resolve(dataDir, database.file));
+export const databaseFile = ({ database, dataDir }: Pick<Settings, 'database' | 'dataDir'>): string =>
+  database.file === ':memory:' ? database.file : resolve(dataDir, database.file);
 
-export const logFile = ({ logFile: file, dataDir }: Pick<Settings, 'logFile' | 'dataDir'>): string => (file === 'stdout' ? file : resolve(dataDir, file));
+export const logFile = ({ logFile: file, dataDir }: Pick<Settings, 'logFile' | 'dataDir'>): string =>
+  file === 'stdout' ? file : resolve(dataDir, file);
 
 /** What is on record in the audit is in the security log too, once it is committed; failed logins are there as refusals. */
 function loggedTogether(together: Together, openLog: DeskParts['log']): Together {
   return async (work) => {
     const log = openLog();
     const entries: AuditEntry[] = [];
-    const result = await together((stores) => work({ ...stores, audit: { ...stores.audit, add: async (entry) => { await stores.audit.add(entry); entries.push(entry); } } }));
+    const result = await together((stores) =>
+      work({
+        ...stores,
+        audit: {
+          ...stores.audit,
+          add: async (entry) => {
+            await stores.audit.add(entry);
+            entries.push(entry);
+          },
+        },
+      }),
+    );
     for (const { id, at: _, action, ...facts } of entries) log.acted({ act: action, auditId: id, ...facts });
     return result;
   };

@@ -19,13 +19,29 @@ export function mistakesOf(error: unknown): readonly string[] | undefined {
 function systemMistake(error: unknown): string | undefined {
   const { code, path, port, address, message } = Object(error) as NodeJS.ErrnoException & { port?: number; address?: string }; // what Node's own errors have
   switch (code) {
-    case 'EADDRINUSE': return `port ${port} on ${address} is taken by another process: stop that one, or set another PORTCULLIS_PORT (or PORTCULLIS_ADMIN_LISTEN)`;
-    case 'EADDRNOTAVAIL': return `${address} is no address of this machine: set another PORTCULLIS_HOST`;
-    case 'EACCES': case 'EPERM': case 'EROFS': return path ? `${path} may not be read or written by this user` : `port ${port} may not be opened by this user: choose one above 1023`;
-    case 'ENOENT': return `${path} is not there`;
-    case 'ENOTDIR': case 'EISDIR': case 'EEXIST': return `${path} is not what it should be (${code})`;
-    case 'ENOSPC': case 'EDQUOT': return 'there is no room left on the disk';
-    case 'ERR_SQLITE_ERROR': return `the store cannot be opened: ${message}`;
-    case undefined: default: return code?.startsWith('ERR_OSSL') ? `the certificate or its key cannot be used: ${message}` : undefined;
+    case 'EADDRINUSE':
+      return `port ${port} on ${address} is taken by another process: stop that one, or set another PORTCULLIS_PORT (or PORTCULLIS_ADMIN_LISTEN)`;
+    case 'EADDRNOTAVAIL':
+      return `${address} is no address of this machine: set another PORTCULLIS_HOST`;
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return path
+        ? `${path} may not be read or written by this user`
+        : `port ${port} may not be opened by this user: choose one above 1023`;
+    case 'ENOENT':
+      return `${path} is not there`;
+    case 'ENOTDIR':
+    case 'EISDIR':
+    case 'EEXIST':
+      return `${path} is not what it should be (${code})`;
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return 'there is no room left on the disk';
+    case 'ERR_SQLITE_ERROR':
+      return `the store cannot be opened: ${message}`;
+    case undefined:
+    default:
+      return code?.startsWith('ERR_OSSL') ? `the certificate or its key cannot be used: ${message}` : undefined;
   }
 }

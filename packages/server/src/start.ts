@@ -20,11 +20,12 @@ import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
 
 /** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
-export type StartOptions = Pick<Sources, 'env'> & Partial<Pick<Sources, 'flags' | 'readFile'>> & {
-  readonly mode: 'dev' | 'serve';
-  /** Routes of your own, behind the same gates: `app.get(path, { config: { access: signedIn() } }, handler)`. */
-  readonly routes?: (app: Server) => void | Promise<void>;
-};
+export type StartOptions = Pick<Sources, 'env'> &
+  Partial<Pick<Sources, 'flags' | 'readFile'>> & {
+    readonly mode: 'dev' | 'serve';
+    /** Routes of your own, behind the same gates: `app.get(path, { config: { access: signedIn() } }, handler)`. */
+    readonly routes?: (app: Server) => void | Promise<void>;
+  };
 
 export type Running = {
   readonly settings: Settings;
@@ -47,7 +48,9 @@ const IN_FLIGHT_MS = 10_000;
  * Starts a server from its settings, as `portcullis dev` and `portcullis serve` do. Nothing is half-started: either it
  * listens, or `mistakes` says in one line each what is in the way, and nothing is left open.
  */
-export async function start(options: StartOptions): Promise<Running | { readonly mistakes: readonly string[]; readonly notes: readonly string[] }> {
+export async function start(
+  options: StartOptions,
+): Promise<Running | { readonly mistakes: readonly string[]; readonly notes: readonly string[] }> {
   const { mode, env, flags = {}, readFile = readText } = options;
   const reading = readSettings({ mode, env, flags, readFile });
   if ('mistakes' in reading) {
@@ -88,7 +91,9 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
   await ensureSigningKey(services, settings.signingAlg, secret);
-  await services.keyRing.load().catch((error: Error) => { throw new Mistake(error.message); });
+  await services.keyRing.load().catch((error: Error) => {
+    throw new Mistake(error.message);
+  });
   await services.revoked.load();
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
@@ -96,10 +101,30 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   }
 
   let draining = false;
-  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : house.store.ping().then(() => undefined, () => 'store'));
+  const whyNotReady = async (): Promise<string | undefined> =>
+    draining
+      ? 'draining'
+      : house.store.ping().then(
+          () => undefined,
+          () => 'store',
+        );
   const isProxy = trustedProxies(settings.trustedProxies);
-  const wire = makeWire({ tls, clock, maxConnections: settings.maxConnections, maxConnectionsPerAddress: settings.maxConnectionsPerAddress, isProxy, refusal: wireRefusal });
-  const { app, keepCounters } = await makeApp({ settings, issuer, house, readiness: whyNotReady, serverFactory: wire.serverFactory, ...(routes && { routes }) });
+  const wire = makeWire({
+    tls,
+    clock,
+    maxConnections: settings.maxConnections,
+    maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
+    isProxy,
+    refusal: wireRefusal,
+  });
+  const { app, keepCounters } = await makeApp({
+    settings,
+    issuer,
+    house,
+    readiness: whyNotReady,
+    serverFactory: wire.serverFactory,
+    ...(routes && { routes }),
+  });
   held.defer(() => app.close());
 
   const address = await wire.listen(settings.host, settings.port);
@@ -114,7 +139,9 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
-    issuer, address, made,
+    issuer,
+    address,
+    made,
     files: { store: database, securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
     async end(): Promise<void> {
@@ -128,8 +155,12 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   async function detail(): Promise<Detail> {
     const why = await whyNotReady();
     return {
-      ready: why === undefined, ...(why !== undefined && { why }), upS: Math.floor((clock.now() - startedAt) / 1_000),
-      connections: wire.connections(), hashesWaiting: house.hashes.waiting(), revokedSessions: services.revoked.size(),
+      ready: why === undefined,
+      ...(why !== undefined && { why }),
+      upS: Math.floor((clock.now() - startedAt) / 1_000),
+      connections: wire.connections(),
+      hashesWaiting: house.hashes.waiting(),
+      revokedSessions: services.revoked.size(),
     };
   }
 }
@@ -152,15 +183,25 @@ function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]
 async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made: Running['made'][number][]): Promise<Certificate> {
   if (tlsCertFile !== undefined && tlsKeyFile !== undefined) return { cert: readText(tlsCertFile), key: readText(tlsKeyFile) };
   const demo = await demoCertificate(dataDir, systemClock());
-  made.push({ what: 'certificate authority', where: demo.caFile, how: demo.made }, { what: 'certificate', where: demo.certFile, how: demo.made });
+  made.push(
+    { what: 'certificate authority', where: demo.caFile, how: demo.made },
+    { what: 'certificate', where: demo.certFile, how: demo.made },
+  );
   return { cert: readText(demo.certFile), key: readText(demo.keyFile) };
 }
 
-async function listenForOperators(listen: NonNullable<Settings['adminListen']>, detail: () => Promise<Detail>, held: AsyncDisposableStack): Promise<void> {
+async function listenForOperators(
+  listen: NonNullable<Settings['adminListen']>,
+  detail: () => Promise<Detail>,
+  held: AsyncDisposableStack,
+): Promise<void> {
   const server = adminServer(detail);
   server.listen(listen.port, listen.host);
   await once(server, 'listening');
-  held.defer(() => { server.close(); server.closeAllConnections(); });
+  held.defer(() => {
+    server.close();
+    server.closeAllConnections();
+  });
 }
 
 /** Repeats, one run at a time; a run that fails is logged, and the next one tries again. */
@@ -169,7 +210,11 @@ function every(held: AsyncDisposableStack, ms: number, act: () => void | Promise
   const timer = setInterval(() => {
     if (running) return;
     running = true;
-    Promise.try(act).catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping')).finally(() => { running = false; });
+    Promise.try(act)
+      .catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping'))
+      .finally(() => {
+        running = false;
+      });
   }, ms).unref();
   held.defer(() => clearInterval(timer));
 }

@@ -34,7 +34,17 @@ test('a client that trusts the authority, and only such a one, reaches all three
     await assert.rejects(body({ port, host: '127.0.0.1', ca, servername: 'example.com' }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
 
     for (const name of ['localhost', '127.0.0.1', '[::1]']) {
-      const args = ['--silent', '--show-error', '--max-time', '5', '--noproxy', '*', '--connect-to', `::127.0.0.1:${port}`, `https://${name}:${port}/`];
+      const args = [
+        '--silent',
+        '--show-error',
+        '--max-time',
+        '5',
+        '--noproxy',
+        '*',
+        '--connect-to',
+        `::127.0.0.1:${port}`,
+        `https://${name}:${port}/`,
+      ];
       assert.equal((await run('curl', ['--cacert', caFile, ...args])).stdout, 'hello', name);
       await assert.rejects(run('curl', args), { code: 60 }, 'not trusted without it');
     }
@@ -91,7 +101,7 @@ test('only the owner can read it, and the key of the authority is nowhere', asyn
   assert.equal(texts.join('').match(/PRIVATE KEY-----\n/g)?.length, 2, 'one private key, begun and ended');
   const { stdout } = await run('openssl', ['pkey', '-in', keyFile, '-pubout']);
   const { stdout: certs } = await run('openssl', ['x509', '-in', certFile, '-noout', '-pubkey']);
-  assert.equal(stdout, certs, 'and it is the server\'s');
+  assert.equal(stdout, certs, "and it is the server's");
 });
 
 test('it is kept until seven days before its end, then renewed', async () => {
@@ -188,7 +198,23 @@ test('a certificate of the demo is told from any other', async () => {
   assert.ok(isDevCertificate(pem + ca), 'with its chain');
 
   const own = join(folder, 'own.pem');
-  await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', join(folder, 'own.key'), '-out', own, '-subj', '/CN=localhost/OU=Portcullis demo/O=Portcullis demo and sons', '-days', '2']);
+  await run('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-keyout',
+    join(folder, 'own.key'),
+    '-out',
+    own,
+    '-subj',
+    '/CN=localhost/OU=Portcullis demo/O=Portcullis demo and sons',
+    '-days',
+    '2',
+  ]);
   assert.equal(isDevCertificate(await readFile(own, 'utf8')), false);
   assert.equal(isDevCertificate(''), false);
 });

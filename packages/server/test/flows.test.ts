@@ -53,7 +53,14 @@ suite('refresh', () => {
     const { services } = await makeHouse(t);
     const { refreshToken } = await login(services, anna, origin);
     const counted = counting(services);
-    for (const forged of [`${refreshToken.slice(0, 60)}${refreshToken[60] === 'A' ? 'B' : 'A'}${refreshToken.slice(61)}`, refreshToken.slice(0, -1), `${refreshToken} `, '', 'prt_', 'x'.repeat(1_000_000)]) {
+    for (const forged of [
+      `${refreshToken.slice(0, 60)}${refreshToken[60] === 'A' ? 'B' : 'A'}${refreshToken.slice(61)}`,
+      refreshToken.slice(0, -1),
+      `${refreshToken} `,
+      '',
+      'prt_',
+      'x'.repeat(1_000_000),
+    ]) {
       await assert.rejects(refresh(counted.on, forged, origin), { code: 'token_invalid' });
       await logoutByRefreshToken(counted.on, forged, origin);
     }
@@ -72,14 +79,30 @@ suite('login', () => {
     const cost = async (who: { username: string; password: string }) => {
       const counted = counting(services);
       const before = hashes.done().hashes;
-      const { code, message, extra } = await login(counted.on, who, origin).then(() => assert.fail('let in'), (error: Problem<string>) => error);
-      return { calls: counted.calls, hashes: hashes.done().hashes - before, code, answer: { ...extra, logged: undefined }, message: message.slice(0, message.indexOf(':')) };
+      const { code, message, extra } = await login(counted.on, who, origin).then(
+        () => assert.fail('let in'),
+        (error: Problem<string>) => error,
+      );
+      return {
+        calls: counted.calls,
+        hashes: hashes.done().hashes - before,
+        code,
+        answer: { ...extra, logged: undefined },
+        message: message.slice(0, message.indexOf(':')),
+      };
     };
     const wrong = await cost({ username: 'Anna', password: 'wrong' });
     assert.deepEqual(wrong.calls, ['users.findByName', 'credentials.findPassword', 'together', 'audit.tally']);
     assert.equal(wrong.hashes, 1);
     assert.equal(wrong.code, 'credentials_invalid');
-    for (const who of [{ username: 'nobody', password }, { username: 'nobody', password: 'wrong' }, { username: 'disabled', password }, { username: 'disabled', password: 'wrong' }, { username: 'bare', password }, { username: '', password: '' }]) {
+    for (const who of [
+      { username: 'nobody', password },
+      { username: 'nobody', password: 'wrong' },
+      { username: 'disabled', password },
+      { username: 'disabled', password: 'wrong' },
+      { username: 'bare', password },
+      { username: '', password: '' },
+    ]) {
       assert.deepEqual(await cost(who), wrong, who.username);
     }
     assert.deepEqual(await live(services), []);
@@ -88,14 +111,43 @@ suite('login', () => {
   test('a password that was changed while its hash was computed opens nothing, nor does a user disabled or removed meanwhile', async (t) => {
     const { services } = await makeHouse(t);
     const meanwhile = (act: () => Promise<unknown>): Services => ({
-      ...services, passwords: { ...services.passwords, verify: async (...given) => { const isRight = await services.passwords.verify(...given); await act(); return isRight; } },
+      ...services,
+      passwords: {
+        ...services.passwords,
+        verify: async (...given) => {
+          const isRight = await services.passwords.verify(...given);
+          await act();
+          return isRight;
+        },
+      },
     });
     const refused = { code: 'credentials_invalid', reason: 'changed meanwhile' };
-    await assert.rejects(login(meanwhile(() => setPassword(services, 'anna', 'another long sentence')), anna, origin), refused);
+    await assert.rejects(
+      login(
+        meanwhile(() => setPassword(services, 'anna', 'another long sentence')),
+        anna,
+        origin,
+      ),
+      refused,
+    );
     const now = { ...anna, password: 'another long sentence' };
-    await assert.rejects(login(meanwhile(() => disableUser(services, 'anna')), now, origin), refused);
+    await assert.rejects(
+      login(
+        meanwhile(() => disableUser(services, 'anna')),
+        now,
+        origin,
+      ),
+      refused,
+    );
     await enableUser(services, 'anna');
-    await assert.rejects(login(meanwhile(() => removeUser(services, 'anna')), now, origin), refused);
+    await assert.rejects(
+      login(
+        meanwhile(() => removeUser(services, 'anna')),
+        now,
+        origin,
+      ),
+      refused,
+    );
     assert.deepEqual(await live(services), []);
     assert.equal((await services.audit.list({ limit: 10, action: 'login_failed' })).length, 3);
   });
@@ -128,14 +180,20 @@ suite('the record', () => {
     const { services, clock } = await makeHouse(t);
     const fast: Services = { ...services, passwords: { ...services.passwords, verify: async () => false } };
     const fail = async (username: string, times: number) => {
-      for (let i = 0; i < times; i += 1) await assert.rejects(login(fast, { username, password: 'wrong' }, origin), { code: 'credentials_invalid' });
+      for (let i = 0; i < times; i += 1)
+        await assert.rejects(login(fast, { username, password: 'wrong' }, origin), { code: 'credentials_invalid' });
     };
     const rows = async (userId: string | undefined) =>
-      (await services.audit.list({ limit: 1_000, action: 'login_failed' })).filter((row) => row.userId === userId).map(({ count }) => count);
+      (await services.audit.list({ limit: 1_000, action: 'login_failed' }))
+        .filter((row) => row.userId === userId)
+        .map(({ count }) => count);
     const { id } = await getUser(services, 'anna');
 
     clock.advance(60_000 - (clock.now() % 60_000));
-    for (const [username, userId] of [['anna', id], ['nobody', undefined]] as const) {
+    for (const [username, userId] of [
+      ['anna', id],
+      ['nobody', undefined],
+    ] as const) {
       await fail(username, 5);
       assert.deepEqual(await rows(userId), [1, 1, 1, 1, 1], username);
     }
@@ -144,7 +202,11 @@ suite('the record', () => {
     for (const name of ['anna', 'nobody']) await fail(name, 1);
     clock.advance(1);
     for (const name of ['anna', 'nobody']) await fail(name, 3);
-    for (const userId of [id, undefined]) assert.deepEqual((await rows(userId)).toSorted((a, b) => a - b), [1, 1, 1, 1, 1, 3, 41]);
+    for (const userId of [id, undefined])
+      assert.deepEqual(
+        (await rows(userId)).toSorted((a, b) => a - b),
+        [1, 1, 1, 1, 1, 3, 41],
+      );
     clock.advance(86_400_000);
     for (const name of ['anna', 'nobody']) await fail(name, 2);
     for (const userId of [id, undefined]) assert.deepEqual((await rows(userId)).slice(0, 2), [1, 1]);
@@ -164,10 +226,24 @@ suite('the record', () => {
     await removeUser(services, 'anna');
     await assert.rejects(setPassword(services, 'anna', 'another long sentence'), { code: 'user_unknown' });
     const acts = (await services.audit.list({ limit: 100 })).map(({ action }) => action).toSorted();
-    assert.deepEqual(acts, ['key_made', 'login', 'login', 'logout', 'password_set', 'refresh_replayed', 'user_added', 'user_disabled', 'user_enabled', 'user_removed']);
+    assert.deepEqual(acts, [
+      'key_made',
+      'login',
+      'login',
+      'logout',
+      'password_set',
+      'refresh_replayed',
+      'user_added',
+      'user_disabled',
+      'user_enabled',
+      'user_removed',
+    ]);
     const written = lines().map((line) => JSON.parse(line));
     assert.deepEqual(written.map(({ act }) => act).toSorted(), acts);
-    assert.deepEqual(new Set(written.flatMap((line) => Object.keys(line))), new Set(['level', 'time', 'act', 'auditId', 'by', 'userId', 'username', 'sessionId', 'address', 'requestId', 'reason', 'count']));
+    assert.deepEqual(
+      new Set(written.flatMap((line) => Object.keys(line))),
+      new Set(['level', 'time', 'act', 'auditId', 'by', 'userId', 'username', 'sessionId', 'address', 'requestId', 'reason', 'count']),
+    );
   });
 });
 
@@ -187,17 +263,28 @@ suite('the security log', () => {
     minute(0);
     assert.equal(lines().length, 6);
     minute(1);
-    assert.deepEqual(lines().slice(6).map(({ count }) => count), [undefined, 5]);
+    assert.deepEqual(
+      lines()
+        .slice(6)
+        .map(({ count }) => count),
+      [undefined, 5],
+    );
   });
 
   test('each reason and each address block has a first line of its own; what was summed is written at the end', (t) => {
     const { log, clock, lines } = makeLog(t);
-    for (const code of ['token_invalid', 'token_revoked']) for (const address of ['192.0.2.1', '192.0.2.2', '2001:db8::1', '2001:db8::2']) log.refused(refusal({ code, from: from(address) }));
+    for (const code of ['token_invalid', 'token_revoked'])
+      for (const address of ['192.0.2.1', '192.0.2.2', '2001:db8::1', '2001:db8::2']) log.refused(refusal({ code, from: from(address) }));
     assert.equal(lines().length, 6);
     const since = new Date(clock.now()).toISOString();
     clock.advance(1_000);
     log.close();
-    assert.deepEqual(lines().slice(6).map(({ code, from, count, since }) => ({ code, from, count, since })), ['token_invalid', 'token_revoked'].map((code) => ({ code, from: '2001:db8::/64', count: 1, since })));
+    assert.deepEqual(
+      lines()
+        .slice(6)
+        .map(({ code, from, count, since }) => ({ code, from, count, since })),
+      ['token_invalid', 'token_revoked'].map((code) => ({ code, from: '2001:db8::/64', count: 1, since })),
+    );
   });
 
   test('more than ten thousand at a time are summed together', (t) => {
@@ -206,7 +293,12 @@ suite('the security log', () => {
     assert.equal(lines().length, 10_000);
     clock.advance(60_000);
     log.flush();
-    assert.deepEqual(lines().slice(10_000).map(({ code, from, count }) => ({ code, from, count })), [{ code: 'many', from: 'many', count: 2_000 }]);
+    assert.deepEqual(
+      lines()
+        .slice(10_000)
+        .map(({ code, from, count }) => ({ code, from, count })),
+      [{ code: 'many', from: 'many', count: 2_000 }],
+    );
     log.refused(refusal({ from: from('11.0.0.1') }));
     assert.equal(lines().length, 10_002);
   });
@@ -214,9 +306,29 @@ suite('the security log', () => {
   test('whatever a username is made of, it is one short line that shows what it is', async (t) => {
     const { services } = await makeHouse(t);
     const { log, lines, text } = makeLog(t);
-    const names = ['a\n{"act":"login"}', 'a\r\nb', '\u001b[2J\u001b]0;title\u0007', 'a\u202egnp.exe', 'zero\u200bwidth\ufeff', 'nul\u0000', '\u2028\u2029', '\ud800', '"quote\\', 'x'.repeat(8 * 1_048_576), '\u{e0041}tag', '\u{1f600}'.repeat(500)];
+    const names = [
+      'a\n{"act":"login"}',
+      'a\r\nb',
+      '\u001b[2J\u001b]0;title\u0007',
+      'a\u202egnp.exe',
+      'zero\u200bwidth\ufeff',
+      'nul\u0000',
+      '\u2028\u2029',
+      '\ud800',
+      '"quote\\',
+      'x'.repeat(8 * 1_048_576),
+      '\u{e0041}tag',
+      '\u{1f600}'.repeat(500),
+    ];
     for (const [i, username] of names.entries()) {
-      const problem = await login({ ...services, passwords: { ...services.passwords, verify: async () => false } }, { username, password: 'wrong' }, origin).then(() => assert.fail(), (error: Problem<string>) => error);
+      const problem = await login(
+        { ...services, passwords: { ...services.passwords, verify: async () => false } },
+        { username, password: 'wrong' },
+        origin,
+      ).then(
+        () => assert.fail(),
+        (error: Problem<string>) => error,
+      );
       log.refused(refusal({ code: problem.code, reason: problem.reason, logged: problem.extra.logged ?? {}, from: from(`192.0.2.${i}`) }));
     }
     assert.equal(lines().length, names.length);
@@ -239,8 +351,19 @@ suite('revoked sessions', () => {
     const store: Store = { truth: [], changed: false, broken: false, asked: 0 };
     const revoked = revokedSessions({
       clock: manualClock(),
-      sessions: { async listRevoked() { await nextTurn(); if (store.broken) throw new Error('no store'); return store.truth; } },
-      changedElsewhere() { store.asked += 1; const { changed } = store; store.changed = false; return changed; },
+      sessions: {
+        async listRevoked() {
+          await nextTurn();
+          if (store.broken) throw new Error('no store');
+          return store.truth;
+        },
+      },
+      changedElsewhere() {
+        store.asked += 1;
+        const { changed } = store;
+        store.changed = false;
+        return changed;
+      },
     });
     return { store, revoked };
   };
@@ -285,16 +408,25 @@ suite('revoked sessions', () => {
 async function makeHouse(t: TestContext, settings: Record<string, string> = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
   const env = { DATA_DIR: folder, DATABASE_URL: 'sqlite::memory:', ...settings };
-  const reading = readSettings({ mode: 'dev', env: Object.fromEntries(Object.entries(env).map(([name, value]) => [`PORTCULLIS_${name}`, value])), flags: {}, readFile: () => '' });
+  const reading = readSettings({
+    mode: 'dev',
+    env: Object.fromEntries(Object.entries(env).map(([name, value]) => [`PORTCULLIS_${name}`, value])),
+    flags: {},
+    readFile: () => '',
+  });
   assert.ok('settings' in reading, JSON.stringify(reading));
   const clock = manualClock();
   const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', masterSecret: 'secret', clock });
-  t.after(async () => { await house.close(); rmSync(folder, { recursive: true, force: true }); });
+  t.after(async () => {
+    await house.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
   await ensureSigningKey(house.services, 'EdDSA', 'secret');
   await house.services.keyRing.load();
   await addUser(house.services, 'Anna', password);
   return {
-    ...house, clock,
+    ...house,
+    clock,
     lines: (): string[] => {
       house.securityLog.close();
       return readFileSync(join(folder, 'security.log'), 'utf8').trimEnd().split('\n');
@@ -308,31 +440,52 @@ function makeLog(t: TestContext) {
   const file = join(folder, 'security.log');
   const clock = manualClock();
   const text = () => readFileSync(file, 'utf8');
-  const lines = (): Record<string, string | undefined>[] => text().trimEnd().split('\n').map((line) => JSON.parse(line));
+  const lines = (): Record<string, string | undefined>[] =>
+    text()
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
   return { log: securityLog({ file, clock, sync: true }), clock, text, lines };
 }
 
 const from = (address: string) => ({ address, block: addressBlock(address) });
 
 const refusal = (more: Partial<Refusal> = {}): Refusal => ({
-  code: 'token_invalid', status: 401, reason: 'form', from: from('192.0.2.1'), method: 'GET', route: '/protected', requestId: 'request',
-  userId: undefined, sessionId: undefined, logged: {}, error: undefined, ...more,
+  code: 'token_invalid',
+  status: 401,
+  reason: 'form',
+  from: from('192.0.2.1'),
+  method: 'GET',
+  route: '/protected',
+  requestId: 'request',
+  userId: undefined,
+  sessionId: undefined,
+  logged: {},
+  error: undefined,
+  ...more,
 });
 
 /** The services, and the name of every call to a store that is made through them. */
 function counting(services: Services): { on: Services; calls: string[] } {
   const calls: string[] = [];
-  const counted = <T extends object>(name: string, port: T): T => new Proxy(port, {
-    get(target, property, receiver) {
-      const method: unknown = Reflect.get(target, property, receiver);
-      return typeof method !== 'function' ? method : (...given: unknown[]) => {
-        calls.push(`${name}.${String(property)}`);
-        return method.apply(target, given);
-      };
-    },
-  });
+  const counted = <T extends object>(name: string, port: T): T =>
+    new Proxy(port, {
+      get(target, property, receiver) {
+        const method: unknown = Reflect.get(target, property, receiver);
+        return typeof method !== 'function'
+          ? method
+          : (...given: unknown[]) => {
+              calls.push(`${name}.${String(property)}`);
+              return method.apply(target, given);
+            };
+      },
+    });
   const stores = <S extends Pick<Services, 'users' | 'credentials' | 'sessions' | 'keys' | 'audit'>>(of: S) => ({
-    users: counted('users', of.users), credentials: counted('credentials', of.credentials), sessions: counted('sessions', of.sessions), keys: counted('keys', of.keys), audit: counted('audit', of.audit),
+    users: counted('users', of.users),
+    credentials: counted('credentials', of.credentials),
+    sessions: counted('sessions', of.sessions),
+    keys: counted('keys', of.keys),
+    audit: counted('audit', of.audit),
   });
   const together: Services['together'] = (work) => {
     calls.push('together');

@@ -9,7 +9,18 @@ import type { Worker } from 'node:worker_threads';
 import { Problem } from '@portcullis/guard';
 import { hashPool } from '../src/lib/hash-pool.ts';
 
-const passwords = ['', ' ', ' leading and trailing ', 'p\0q', '\0', 'Ünïcödé', 'e\u0301', '\u00e9', '🔑'.repeat(256), 'long '.repeat(2_000)];
+const passwords = [
+  '',
+  ' ',
+  ' leading and trailing ',
+  'p\0q',
+  '\0',
+  'Ünïcödé',
+  'e\u0301',
+  '\u00e9',
+  '🔑'.repeat(256),
+  'long '.repeat(2_000),
+];
 
 /** Node tells of every worker it starts: so a test can lay hands on a real one. */
 const born: Worker[] = [];
@@ -17,7 +28,7 @@ const onWorker = (worker: Worker) => born.push(worker);
 process.on('worker', onWorker);
 after(() => process.off('worker', onWorker));
 
-test('a stored password is argon2id with today\'s parameters over exactly its UTF-8 bytes, as node:crypto computes it', async () => {
+test("a stored password is argon2id with today's parameters over exactly its UTF-8 bytes, as node:crypto computes it", async () => {
   await using pool = disposable();
   for (const password of passwords) {
     const phc = await pool.hash(password);
@@ -33,14 +44,26 @@ test('a password verifies against what node:crypto computed, and no other does',
   await using pool = disposable();
   for (const password of passwords) assert.equal(await pool.verify(password, nodesPhc(password)), true, JSON.stringify(password));
 
-  const near: [string, string][] = [['p', 'p\0'], ['p\0', 'p'], ['p ', 'p'], ['P', 'p'], ['e\u0301', '\u00e9'], ['a'.repeat(73), 'a'.repeat(72)]];
+  const near: [string, string][] = [
+    ['p', 'p\0'],
+    ['p\0', 'p'],
+    ['p ', 'p'],
+    ['P', 'p'],
+    ['e\u0301', '\u00e9'],
+    ['a'.repeat(73), 'a'.repeat(72)],
+  ];
   for (const [stored, tried] of near) assert.equal(await pool.verify(tried, nodesPhc(stored)), false, JSON.stringify(tried));
 });
 
 test('right, wrong and nobody cost one hash each, and nobody is never let in', async () => {
   await using pool = disposable();
   const phc = nodesPhc('right');
-  for (const [password, stored, fits] of [['right', phc, true], ['wrong', phc, false], ['right', undefined, false], ['', undefined, false]] as const) {
+  for (const [password, stored, fits] of [
+    ['right', phc, true],
+    ['wrong', phc, false],
+    ['right', undefined, false],
+    ['', undefined, false],
+  ] as const) {
     const before = pool.done().hashes;
     assert.equal(await pool.verify(password, stored), fits);
     assert.equal(pool.done().hashes - before, 1);
@@ -51,7 +74,10 @@ test('a stored hash that cannot be read is a fault of ours, not a wrong password
   await using pool = disposable();
   const phc = nodesPhc('secret words');
   for (const broken of ['', 'secret words', phc.slice(0, -1), phc.slice(0, 40), phc.replace('argon2id', 'scrypt')]) {
-    await assert.rejects(pool.verify('secret words', broken), (error: Error) => !(error instanceof Problem) && !/secret/.test(String(error.stack)));
+    await assert.rejects(
+      pool.verify('secret words', broken),
+      (error: Error) => !(error instanceof Problem) && !/secret/.test(String(error.stack)),
+    );
   }
   assert.equal(pool.done().hashes, 0);
   assert.equal(await pool.verify('secret words', phc), true, 'the thread serves on');

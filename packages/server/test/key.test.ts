@@ -33,7 +33,15 @@ const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 
 test("a key's state follows from the times alone", () => {
-  const key = (kid: string, activeFrom: number): StoredKey => ({ kid, alg: 'EdDSA', origin: 'made', createdAt: 0, activeFrom, publicJwk: '{}', sealedPrivateJwk: '' });
+  const key = (kid: string, activeFrom: number): StoredKey => ({
+    kid,
+    alg: 'EdDSA',
+    origin: 'made',
+    createdAt: 0,
+    activeFrom,
+    publicJwk: '{}',
+    sealedPrivateJwk: '',
+  });
   const all = [key('a', 1_000), key('b', 2_000), key('c', 2_000), key('d', 3 * DAY)];
   const states: [now: number, a: string, b: string, c: string, d: string][] = [
     [999, 'next', 'next', 'next', 'next'],
@@ -48,8 +56,16 @@ test("a key's state follows from the times alone", () => {
     [400 * DAY, 'gone', 'gone', 'gone', 'active'], // the last one is never too old to sign
   ];
   for (const [now, ...expected] of states) {
-    assert.deepEqual(all.map((one) => keyState(one, all, now)), expected, `at ${now}`);
-    assert.deepEqual(all.toReversed().map((one) => keyState(one, all.toReversed(), now)), expected.toReversed(), `at ${now}, listed the other way`);
+    assert.deepEqual(
+      all.map((one) => keyState(one, all, now)),
+      expected,
+      `at ${now}`,
+    );
+    assert.deepEqual(
+      all.toReversed().map((one) => keyState(one, all.toReversed(), now)),
+      expected.toReversed(),
+      `at ${now}, listed the other way`,
+    );
   }
 });
 
@@ -64,18 +80,38 @@ test('keys of every form that operators have can be brought, and sign', async (t
     ['RSA, PKCS #1', pem(rsa.privateKey, 'pkcs1'), 'RS256'],
     ['RSA, JWK', jwk(rsa.privateKey), 'RS256'],
     ['a secret of 32 bytes', secretOf(32), 'HS256'],
-    ['a secret broken into lines', JSON.stringify({ kty: 'oct', k: Buffer.alloc(32, 7).toString('base64url').replace(/(.{8})/g, '$1\n') }), 'HS256'],
+    [
+      'a secret broken into lines',
+      JSON.stringify({
+        kty: 'oct',
+        k: Buffer.alloc(32, 7)
+          .toString('base64url')
+          .replace(/(.{8})/g, '$1\n'),
+      }),
+      'HS256',
+    ],
     ['blanks around a PEM', `\n\n${pem(ed.privateKey, 'pkcs8')}\n\n`, 'EdDSA'],
-    ['what another program wrote into a JWK', jwk(ed.privateKey, { kid: 'mine', alg: 'EdDSA', use: 'sig', key_ops: ['sign'], ext: true }), 'EdDSA'],
+    [
+      'what another program wrote into a JWK',
+      jwk(ed.privateKey, { kid: 'mine', alg: 'EdDSA', use: 'sig', key_ops: ['sign'], ext: true }),
+      'EdDSA',
+    ],
   ];
   for (const [form, text, alg] of forms) {
     const { on, ring, clock } = await setUp(t);
     const { kid } = await importKey(on, text, SECRET, { at: 'once' });
     await ring.load();
     assert.deepEqual([ring.active().kid, ring.active().alg], [kid, alg], form);
-    const token = await accessTokenMint({ keyRing: ring, clock, issuer: 'https://i.example', audience: 'a', ttlMs: 900_000 })
-      .mint({ id: 'usr_1', username: 'ada', createdAt: 0, disabledAt: undefined, isDemo: false }, { id: 'ses_1', expiresAt: clock.now() + DAY, authenticatedAt: clock.now() }, clock.now());
-    assert.equal((await accessTokens({ issuer: 'https://i.example', audience: 'a', keys: ring, clock }).read(token.text)).userId, 'usr_1', form);
+    const token = await accessTokenMint({ keyRing: ring, clock, issuer: 'https://i.example', audience: 'a', ttlMs: 900_000 }).mint(
+      { id: 'usr_1', username: 'ada', createdAt: 0, disabledAt: undefined, isDemo: false },
+      { id: 'ses_1', expiresAt: clock.now() + DAY, authenticatedAt: clock.now() },
+      clock.now(),
+    );
+    assert.equal(
+      (await accessTokens({ issuer: 'https://i.example', audience: 'a', keys: ring, clock }).read(token.text)).userId,
+      'usr_1',
+      form,
+    );
   }
 });
 
@@ -124,14 +160,21 @@ test('what is no such key is refused as unusable, and nothing is stored', async 
 test('the same key twice is one key', async (t) => {
   const { on, store, auditCount } = await setUp(t);
   const { kid } = await importKey(on, pem(ed.privateKey, 'pkcs8'), SECRET);
-  for (const text of [pem(ed.privateKey, 'pkcs8'), jwk(ed.privateKey)]) await assert.rejects(importKey(on, text, SECRET), { code: 'key_present' });
-  assert.deepEqual((await store.keys.list()).map((key) => key.kid), [kid]);
+  for (const text of [pem(ed.privateKey, 'pkcs8'), jwk(ed.privateKey)])
+    await assert.rejects(importKey(on, text, SECRET), { code: 'key_present' });
+  assert.deepEqual(
+    (await store.keys.list()).map((key) => key.kid),
+    [kid],
+  );
   assert.equal(await auditCount(), 1);
 });
 
 test('a kid is the thumbprint of RFC 7638; that of a shared secret tells nothing of it', async () => {
   for (const { privateKey, publicKey } of [ed, p256, rsa]) {
-    assert.equal((await importedKey(jwk(privateKey), SECRET, at0)).kid, await calculateJwkThumbprint(publicKey.export({ format: 'jwk' }) as JWK)); // Node's type for a JWK is wider than jose's
+    assert.equal(
+      (await importedKey(jwk(privateKey), SECRET, at0)).kid,
+      await calculateJwkThumbprint(publicKey.export({ format: 'jwk' }) as JWK),
+    ); // Node's type for a JWK is wider than jose's
   }
   const made = await makeKey('ES256', SECRET, at0);
   assert.equal(made.kid, await calculateJwkThumbprint(JSON.parse(made.publicJwk ?? '')));
@@ -157,7 +200,10 @@ test('what is stored and what is published has no private member in clear', asyn
   }
   assert.equal(ring.jwks().keys.length, 6, 'all but the shared secret');
   for (const one of ring.jwks().keys) {
-    assert.deepEqual(Object.keys(one).filter((name) => !['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'alg', 'use'].includes(name)), []);
+    assert.deepEqual(
+      Object.keys(one).filter((name) => !['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'alg', 'use'].includes(name)),
+      [],
+    );
     assert.equal(one.kid, await calculateJwkThumbprint(one));
   }
 });
@@ -168,7 +214,10 @@ test('under another master secret a key does not open, and loading says so', asy
   assert.equal(openPrivateJwk(key, SECRET)?.kid, key.kid);
   assert.equal(openPrivateJwk(key, 'another secret'), undefined);
   assert.equal(openPrivateJwk({ ...key, kid: 'another' }, SECRET), undefined, 'a seal moved to another key');
-  await assert.rejects(keyRing({ keys: store.keys, clock, masterSecret: 'another secret' }).load(), /the master secret does not open the key .*not the one that this store was made with/);
+  await assert.rejects(
+    keyRing({ keys: store.keys, clock, masterSecret: 'another secret' }).load(),
+    /the master secret does not open the key .*not the one that this store was made with/,
+  );
 });
 
 test('a key is published before it signs, verifies while its tokens live, and then is gone', async (t) => {
@@ -181,7 +230,11 @@ test('a key is published before it signs, verifies while its tokens live, and th
 
   const { kid: next } = await rotateKey(on, 'EdDSA', SECRET, { by: 'operator' });
   await ring.load();
-  const published = (): string[] => ring.jwks().keys.map(({ kid = '' }) => kid).toSorted();
+  const published = (): string[] =>
+    ring
+      .jwks()
+      .keys.map(({ kid = '' }) => kid)
+      .toSorted();
   const both = [old, next].toSorted();
   assert.deepEqual([ring.active().kid, published(), ring.find(next)?.kid], [old, both, next], 'published, and it verifies already');
 
@@ -197,7 +250,10 @@ test('a key is published before it signs, verifies while its tokens live, and th
 
   await removeGoneKeys(on);
   await ring.load();
-  assert.deepEqual((await store.keys.list()).map(({ kid }) => kid), [next]);
+  assert.deepEqual(
+    (await store.keys.list()).map(({ kid }) => kid),
+    [next],
+  );
   assert.deepEqual([ring.active().kid, ring.find(next)?.kid, ring.find('__proto__')], [next, next, undefined]);
 });
 
@@ -206,10 +262,16 @@ test('another algorithm in the settings makes the next key, and leaves a brought
   await ensureSigningKey(on, 'EdDSA', SECRET);
   await ensureSigningKey(on, 'ES256', SECRET);
   await ensureSigningKey(on, 'ES256', SECRET);
-  assert.deepEqual((await store.keys.list()).map(({ alg }) => alg), ['EdDSA', 'ES256']);
+  assert.deepEqual(
+    (await store.keys.list()).map(({ alg }) => alg),
+    ['EdDSA', 'ES256'],
+  );
 
   const brought = await setUp(t);
   await importKey(brought.on, jwk(rsa.privateKey), SECRET, { at: 'once' });
   await ensureSigningKey(brought.on, 'EdDSA', SECRET);
-  assert.deepEqual((await brought.store.keys.list()).map(({ alg }) => alg), ['RS256']);
+  assert.deepEqual(
+    (await brought.store.keys.list()).map(({ alg }) => alg),
+    ['RS256'],
+  );
 });

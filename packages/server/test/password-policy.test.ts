@@ -21,13 +21,27 @@ test('length is counted in code points, from 15 to 256 of them', () => {
 });
 
 test('no kind of character is demanded and none is forbidden', () => {
-  for (const odd of ['onlylowercaseletters', '  spaces  around them  ', 'tabs\tand\nlines\0nul', '384619204857361', 'пароль из одних слов', '密码可以是任何语言的一句话而且很长']) {
+  for (const odd of [
+    'onlylowercaseletters',
+    '  spaces  around them  ',
+    'tabs\tand\nlines\0nul',
+    '384619204857361',
+    'пароль из одних слов',
+    '密码可以是任何语言的一句话而且很长',
+  ]) {
     assert.equal(policy.check(odd, user), undefined, JSON.stringify(odd));
   }
 });
 
 test('a common password is refused in any case and in full width', () => {
-  for (const known of ['1qaz2wsx3edc4rfv', '1QAZ2wsx3EDC4rfv', 'zqjphsyf6CTIFGU', 'qwerty123456789', 'QWERTY123456789', 'ｑｗｅｒｔｙ１２３４５６７８９']) {
+  for (const known of [
+    '1qaz2wsx3edc4rfv',
+    '1QAZ2wsx3EDC4rfv',
+    'zqjphsyf6CTIFGU',
+    'qwerty123456789',
+    'QWERTY123456789',
+    'ｑｗｅｒｔｙ１２３４５６７８９',
+  ]) {
     assert.equal(policy.check(known, user), 'password_common', known);
   }
   assert.equal(short.check('password123', user), 'password_common');
@@ -35,7 +49,15 @@ test('a common password is refused in any case and in full width', () => {
 });
 
 test('a short unit repeated is refused, also when the last turn is cut short; a long phrase said twice is not', () => {
-  for (const repeated of ['aaaaaaaaaaaaaaa', '123123123123123', '1231231231231231', 'passwordpassword', 'PasswordPASSWORDpass', 'Ab1!Ab1!Ab1!Ab1!', '🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎']) {
+  for (const repeated of [
+    'aaaaaaaaaaaaaaa',
+    '123123123123123',
+    '1231231231231231',
+    'passwordpassword',
+    'PasswordPASSWORDpass',
+    'Ab1!Ab1!Ab1!Ab1!',
+    '🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎🔋🐎',
+  ]) {
     assert.equal(policy.check(repeated, user), 'password_common', repeated);
   }
   assert.equal(short.check('sunshinesunshine', user), 'password_common', 'the unit is long enough but common');
@@ -65,8 +87,11 @@ test('the list is not asked for while another rule already refuses', () => {
 
 test('whatever a short unit is, repeating it makes no password', () => {
   const unit = fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 14 });
-  fc.assert(fc.property(unit, fc.integer({ min: 15, max: 120 }), (text, length) => {
-    const password = text.repeat(length).slice(0, Math.max(length, text.length * 2));
-    assert.notEqual(policy.check(password, user), undefined);
-  }), { numRuns: 200 });
+  fc.assert(
+    fc.property(unit, fc.integer({ min: 15, max: 120 }), (text, length) => {
+      const password = text.repeat(length).slice(0, Math.max(length, text.length * 2));
+      assert.notEqual(policy.check(password, user), undefined);
+    }),
+    { numRuns: 200 },
+  );
 });

@@ -21,7 +21,10 @@ test('a token is 101 characters that a scanner of leaked secrets knows by sight'
   assert.ok(form);
   const [, body = '', checksum = ''] = form;
   const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  assert.equal([...checksum].reduce((sum, digit) => sum * 62 + digits.indexOf(digit), 0), crc32(body));
+  assert.equal(
+    [...checksum].reduce((sum, digit) => sum * 62 + digits.indexOf(digit), 0),
+    crc32(body),
+  );
 });
 
 test('it is read back: its session, its generation, the hash that the store keeps', () => {
@@ -44,18 +47,36 @@ test('no token repeats, neither of one session nor of many, nor as the successor
 
 test('any change of one character is no token of ours', () => {
   const at = fc.nat({ max: first.text.length });
-  const character = fc.oneof(fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'), fc.string({ minLength: 1, maxLength: 1 }));
-  const change = fc.oneof(
-    fc.tuple(at, character).map(([i, by]) => first.text.slice(0, i) + by + first.text.slice(i)),
-    fc.tuple(at, character).map(([i, by]) => first.text.slice(0, i) + by + first.text.slice(i + 1)),
-    at.map((i) => first.text.slice(0, i) + first.text.slice(i + 1)),
-  ).filter((changed) => changed !== first.text);
-  fc.assert(fc.property(change, (changed) => assert.equal(ours.read(changed), undefined)), { numRuns: 2_000 });
+  const character = fc.oneof(
+    fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'),
+    fc.string({ minLength: 1, maxLength: 1 }),
+  );
+  const change = fc
+    .oneof(
+      fc.tuple(at, character).map(([i, by]) => first.text.slice(0, i) + by + first.text.slice(i)),
+      fc.tuple(at, character).map(([i, by]) => first.text.slice(0, i) + by + first.text.slice(i + 1)),
+      at.map((i) => first.text.slice(0, i) + first.text.slice(i + 1)),
+    )
+    .filter((changed) => changed !== first.text);
+  fc.assert(
+    fc.property(change, (changed) => assert.equal(ours.read(changed), undefined)),
+    { numRuns: 2_000 },
+  );
 });
 
 test('any text is no token of ours, at once', () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.base64String().map((text) => `prt_${text}`), fc.stringMatching(/^prt_[\w-]{97}$/)), (text) => assert.equal(ours.read(text), undefined)));
-  for (const text of ['', 'prt_', ` ${first.text}`, `${first.text}\n`, first.text.toUpperCase(), `prt_${'A'.repeat(1_000_000)}`]) assert.equal(ours.read(text), undefined);
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.base64String().map((text) => `prt_${text}`),
+        fc.stringMatching(/^prt_[\w-]{97}$/),
+      ),
+      (text) => assert.equal(ours.read(text), undefined),
+    ),
+  );
+  for (const text of ['', 'prt_', ` ${first.text}`, `${first.text}\n`, first.text.toUpperCase(), `prt_${'A'.repeat(1_000_000)}`])
+    assert.equal(ours.read(text), undefined);
 });
 
 test('a token that was changed with care, its checksum made good again, fails by its MAC', () => {

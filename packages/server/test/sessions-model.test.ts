@@ -36,16 +36,42 @@ type Act =
   | { readonly do: 'wait'; readonly ms: number };
 
 const pick = fc.oneof({ weight: 4, arbitrary: fc.nat(2) }, { weight: 1, arbitrary: fc.nat(40) });
-const spans = [1, 999, base.refreshGraceMs - 1, base.refreshGraceMs, 300_000, accessTtlMs - 1, accessTtlMs, 1_200_000, base.refreshTokenTtlMs - 1, base.refreshTokenTtlMs, keptMs];
+const spans = [
+  1,
+  999,
+  base.refreshGraceMs - 1,
+  base.refreshGraceMs,
+  300_000,
+  accessTtlMs - 1,
+  accessTtlMs,
+  1_200_000,
+  base.refreshTokenTtlMs - 1,
+  base.refreshTokenTtlMs,
+  keptMs,
+];
 const act: fc.Arbitrary<Act> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('login' as const), password: fc.constantFrom('current', 'current', 'current', 'former', 'wrong') }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('login' as const),
+      password: fc.constantFrom('current', 'current', 'current', 'former', 'wrong'),
+    }),
+  },
   { weight: 14, arbitrary: fc.record({ do: fc.constant('refresh' as const), pick }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('logout by refresh', 'ask', 'logout by access', 'end'), pick }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom('disable', 'enable', 'enable', 'set password', 'end all', 'clear seals', 'keep house', 'restart') }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constantFrom('disable', 'enable', 'enable', 'set password', 'end all', 'clear seals', 'keep house', 'restart'),
+    }),
+  },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(...spans) }) },
 );
 /** Acts of one step are under way at the same time; a step of one operator's act may be another process, as the CLI is. */
-const steps = fc.array(fc.record({ acts: fc.array(act, { minLength: 1, maxLength: 5 }), elsewhere: fc.boolean() }), { minLength: 1, maxLength: 14 });
+const steps = fc.array(fc.record({ acts: fc.array(act, { minLength: 1, maxLength: 5 }), elsewhere: fc.boolean() }), {
+  minLength: 1,
+  maxLength: 14,
+});
 
 suite('any holders of any tokens, in any order, at once or over a restart, get what R1 to R5 promise', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
@@ -60,18 +86,21 @@ suite('any holders of any tokens, in any order, at once or over a restart, get w
 
   const kinds: Record<string, Lifetimes> = {
     'with a grace': base,
-    'strict': { ...base, refreshGraceMs: 0 },
+    strict: { ...base, refreshGraceMs: 0 },
     'with an idle end, one session a user': { ...base, sessionIdleTtlMs: 1_200_000, sessionsPerUser: 1 },
   };
   for (const [kind, lifetimes] of Object.entries(kinds)) {
     test(kind, { timeout: 120_000 }, async () => {
       let runs = 0;
-      await fc.assert(fc.asyncProperty(fc.scheduler(), steps, async (scheduler, plan) => {
-        const file = join(folder, `${kind} ${runs += 1}.db`);
-        copyFileSync(template, file);
-        await live(file, lifetimes, scheduler, plan);
-        for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
-      }), { numRuns: 100 });
+      await fc.assert(
+        fc.asyncProperty(fc.scheduler(), steps, async (scheduler, plan) => {
+          const file = join(folder, `${kind} ${(runs += 1)}.db`);
+          copyFileSync(template, file);
+          await live(file, lifetimes, scheduler, plan);
+          for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
+        }),
+        { numRuns: 100 },
+      );
     });
   }
 });
@@ -111,16 +140,22 @@ function makeModel(lifetimes: Lifetimes) {
   const counts = { login: 0, login_failed: 0, logout: 0, refresh_replayed: 0 };
 
   const isLiving = (session: ModelSession, at: number) => session.endedAt === undefined && !session.deleted && at < session.expiresAt;
-  const isIdle = ({ lastUsedAt }: ModelSession, at: number) => lifetimes.sessionIdleTtlMs !== undefined && at >= lastUsedAt + lifetimes.sessionIdleTtlMs;
+  const isIdle = ({ lastUsedAt }: ModelSession, at: number) =>
+    lifetimes.sessionIdleTtlMs !== undefined && at >= lastUsedAt + lifetimes.sessionIdleTtlMs;
 
   function end(one: UnderWay, session: ModelSession): void {
     session.endedAt = one.at;
     one.touched.push(session);
   }
-  const endAll = (one: UnderWay) => { for (const session of sessions) if (isLiving(session, one.at)) end(one, session); };
+  const endAll = (one: UnderWay) => {
+    for (const session of sessions) if (isLiving(session, one.at)) end(one, session);
+  };
 
   return {
-    sessions, user, counts, isLiving,
+    sessions,
+    user,
+    counts,
+    isLiving,
 
     loggedIn(one: UnderWay, password: string): void {
       if (one.expected) return; // a refusal that was decided on already is put on record
@@ -132,10 +167,21 @@ function makeModel(lifetimes: Lifetimes) {
         return;
       }
       const session: ModelSession = {
-        id: one.newSessionId ?? '', createdAt: at, expiresAt: at + lifetimes.refreshTokenTtlMs, texts: [], current: 0,
-        rotatedAt: at, lastUsedAt: at, sealed: false, endedAt: undefined, toldEnded: false, deleted: false,
+        id: one.newSessionId ?? '',
+        createdAt: at,
+        expiresAt: at + lifetimes.refreshTokenTtlMs,
+        texts: [],
+        current: 0,
+        rotatedAt: at,
+        lastUsedAt: at,
+        sealed: false,
+        endedAt: undefined,
+        toldEnded: false,
+        deleted: false,
       };
-      const others = sessions.filter((other) => isLiving(other, at)).toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
+      const others = sessions
+        .filter((other) => isLiving(other, at))
+        .toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
       for (const oldest of others.slice(lifetimes.sessionsPerUser - 1)) end(one, oldest);
       sessions.push(session);
       counts.login += 1;
@@ -177,7 +223,8 @@ function makeModel(lifetimes: Lifetimes) {
       one.expected = 'done';
       if (one.act.do === 'enable') return void (user.enabled = true);
       if (one.act.do === 'disable') user.enabled = false;
-      if (one.act.do === 'set password') Object.assign(user, { version: user.version + 1, former: user.password, password: `password ${user.version}` });
+      if (one.act.do === 'set password')
+        Object.assign(user, { version: user.version + 1, former: user.password, password: `password ${user.version}` });
       endAll(one);
     },
 
@@ -191,7 +238,12 @@ function makeModel(lifetimes: Lifetimes) {
   };
 }
 
-async function live(file: string, lifetimes: Lifetimes, scheduler: fc.Scheduler, plan: readonly { readonly acts: readonly Act[]; readonly elsewhere: boolean }[]): Promise<void> {
+async function live(
+  file: string,
+  lifetimes: Lifetimes,
+  scheduler: fc.Scheduler,
+  plan: readonly { readonly acts: readonly Act[]; readonly elsewhere: boolean }[],
+): Promise<void> {
   const clock = manualClock();
   const model = makeModel(lifetimes);
   const issued: { text: string; session: ModelSession; index: number }[] = [];
@@ -222,7 +274,8 @@ async function live(file: string, lifetimes: Lifetimes, scheduler: fc.Scheduler,
   /** Does one act through the real flow, tells the model of its commits, and compares the answers. */
   async function underWay(act: Act, services: Services): Promise<void> {
     const one: UnderWay = { act, at: 0, touched: [] };
-    const back = <T>(from: readonly T[]): T | undefined => ('pick' in act ? from.at(-1 - (act.pick % Math.max(1, from.length))) : undefined);
+    const back = <T>(from: readonly T[]): T | undefined =>
+      'pick' in act ? from.at(-1 - (act.pick % Math.max(1, from.length))) : undefined;
 
     switch (act.do) {
       case 'wait':
@@ -241,38 +294,125 @@ async function live(file: string, lifetimes: Lifetimes, scheduler: fc.Scheduler,
         });
       case 'login': {
         const password = { current: model.user.password, former: model.user.former, wrong: 'wrong' }[act.password];
-        return check(one, await settled(login(seenBy(one, services, () => model.loggedIn(one, password)), { username: 'ANNA', password }, origin)));
+        return check(
+          one,
+          await settled(
+            login(
+              seenBy(one, services, () => model.loggedIn(one, password)),
+              { username: 'ANNA', password },
+              origin,
+            ),
+          ),
+        );
       }
       case 'refresh': {
         const token = back(issued);
-        return token && check(one, await settled(refresh(seenBy(one, services, () => model.refreshed(one, token.session, token.index)), token.text, origin)));
+        return (
+          token &&
+          check(
+            one,
+            await settled(
+              refresh(
+                seenBy(one, services, () => model.refreshed(one, token.session, token.index)),
+                token.text,
+                origin,
+              ),
+            ),
+          )
+        );
       }
       case 'logout by refresh': {
         const token = back(issued);
-        return token && check(one, await settled(logoutByRefreshToken(seenBy(one, services, () => model.loggedOut(one, token.session)), token.text, origin)));
+        return (
+          token &&
+          check(
+            one,
+            await settled(
+              logoutByRefreshToken(
+                seenBy(one, services, () => model.loggedOut(one, token.session)),
+                token.text,
+                origin,
+              ),
+            ),
+          )
+        );
       }
       case 'ask': {
         const token = back(access);
-        return token && void await ask(token);
+        return token && void (await ask(token));
       }
       case 'logout by access': {
         const token = back(access);
-        if (!token || await ask(token) !== 'welcome') return;
-        return check(one, await settled(logout(seenBy(one, services, () => model.loggedOut(one, token.session)), { sessionId: token.session.id }, origin)));
+        if (!token || (await ask(token)) !== 'welcome') return;
+        return check(
+          one,
+          await settled(
+            logout(
+              seenBy(one, services, () => model.loggedOut(one, token.session)),
+              { sessionId: token.session.id },
+              origin,
+            ),
+          ),
+        );
       }
       case 'end': {
         const session = back(model.sessions);
-        return session && check(one, await settled(endSession(seenBy(one, services, () => model.ended(one, session)), session.id)));
+        return (
+          session &&
+          check(
+            one,
+            await settled(
+              endSession(
+                seenBy(one, services, () => model.ended(one, session)),
+                session.id,
+              ),
+            ),
+          )
+        );
       }
-      case 'end all': return check(one, await settled(endSessionsOf(seenBy(one, services, () => model.changed(one)), 'anna')));
-      case 'disable': return check(one, await settled(disableUser(seenBy(one, services, () => model.changed(one)), 'anna')));
-      case 'enable': return check(one, await settled(enableUser(seenBy(one, services, () => model.changed(one)), 'anna')));
+      case 'end all':
+        return check(
+          one,
+          await settled(
+            endSessionsOf(
+              seenBy(one, services, () => model.changed(one)),
+              'anna',
+            ),
+          ),
+        );
+      case 'disable':
+        return check(
+          one,
+          await settled(
+            disableUser(
+              seenBy(one, services, () => model.changed(one)),
+              'anna',
+            ),
+          ),
+        );
+      case 'enable':
+        return check(
+          one,
+          await settled(
+            enableUser(
+              seenBy(one, services, () => model.changed(one)),
+              'anna',
+            ),
+          ),
+        );
       case 'set password': {
         // Which password it sets is known at the commit, so that each is new.
         const on = seenBy(one, services, () => model.changed(one));
-        const together: Services['together'] = (work) => on.together((stores) => work({
-          ...stores, credentials: { ...stores.credentials, setPassword: (userId, _hash, at) => stores.credentials.setPassword(userId, `hash of password ${model.user.version}`, at) },
-        }));
+        const together: Services['together'] = (work) =>
+          on.together((stores) =>
+            work({
+              ...stores,
+              credentials: {
+                ...stores.credentials,
+                setPassword: (userId, _hash, at) => stores.credentials.setPassword(userId, `hash of password ${model.user.version}`, at),
+              },
+            }),
+          );
         return check(one, await settled(setPassword({ ...on, together }, 'anna', 'password')));
       }
     }
@@ -359,10 +499,18 @@ async function live(file: string, lifetimes: Lifetimes, scheduler: fc.Scheduler,
     for (const session of model.sessions) {
       const row = await house.services.sessions.find(session.id);
       if (session.deleted) assert.equal(row, undefined);
-      else assert.deepEqual([row?.generation, row?.endedAt !== undefined, row?.expiresAt, row?.lastUsedAt], [session.current, session.endedAt !== undefined, session.expiresAt, session.lastUsedAt], 'R1, R5');
+      else
+        assert.deepEqual(
+          [row?.generation, row?.endedAt !== undefined, row?.expiresAt, row?.lastUsedAt],
+          [session.current, session.endedAt !== undefined, session.expiresAt, session.lastUsedAt],
+          'R1, R5',
+        );
     }
     const living = await house.services.sessions.listLive({ at: now, limit: 100 });
-    assert.deepEqual(new Set(living.map(({ id }) => id)), new Set(model.sessions.filter((session) => model.isLiving(session, now)).map(({ id }) => id)));
+    assert.deepEqual(
+      new Set(living.map(({ id }) => id)),
+      new Set(model.sessions.filter((session) => model.isLiving(session, now)).map(({ id }) => id)),
+    );
     assert.ok(living.length <= lifetimes.sessionsPerUser, 'a user has at most so many');
     assert.ok(model.user.enabled || living.length === 0, 'a disabled user has none');
   }
@@ -370,17 +518,22 @@ async function live(file: string, lifetimes: Lifetimes, scheduler: fc.Scheduler,
   async function lookAtRecords(): Promise<void> {
     for (const [action, count] of Object.entries(model.counts)) {
       const rows = await house.services.audit.list({ limit: 10_000, action: action as keyof typeof model.counts }); // the keys of that object
-      assert.equal(rows.reduce((sum, row) => sum + row.count, 0), count, `on record: ${action}`);
+      assert.equal(
+        rows.reduce((sum, row) => sum + row.count, 0),
+        count,
+        `on record: ${action}`,
+      );
     }
   }
 }
 
 const origin = { address: '192.0.2.1', requestId: 'request', userAgent: 'test' } as const;
 
-const settled = <T>(work: Promise<T>): Promise<T | Problem<string>> => work.catch((error: unknown) => {
-  if (error instanceof Problem) return error;
-  throw error;
-});
+const settled = <T>(work: Promise<T>): Promise<T | Problem<string>> =>
+  work.catch((error: unknown) => {
+    if (error instanceof Problem) return error;
+    throw error;
+  });
 
 /** The real store and services of one process; only hashing passwords is made cheap. */
 async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
@@ -392,7 +545,16 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
   await revoked.load();
   const tokens = accessTokens({ issuer: 'https://localhost', audience: 'test', keys: ring, clock });
   const services: Services = {
-    users: store.users, credentials: store.credentials, sessions: store.sessions, keys: store.keys, audit: store.audit, together: store.together, clock, lifetimes, revoked, keyRing: ring,
+    users: store.users,
+    credentials: store.credentials,
+    sessions: store.sessions,
+    keys: store.keys,
+    audit: store.audit,
+    together: store.together,
+    clock,
+    lifetimes,
+    revoked,
+    keyRing: ring,
     passwords: { hash: async (password) => `hash of ${password}`, verify: async (password, hash) => hash === `hash of ${password}` },
     checkNewPassword: () => {},
     refreshTokens: refreshTokens('secret'),
@@ -405,7 +567,7 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
     async ask(text: string): Promise<string> {
       try {
         const { sessionId } = await tokens.read(text);
-        return await revoked.isRevoked(sessionId) ? 'token_revoked' : 'welcome';
+        return (await revoked.isRevoked(sessionId)) ? 'token_revoked' : 'welcome';
       } catch (error) {
         if (error instanceof Problem) return error.code;
         throw error;

@@ -42,7 +42,10 @@ function mistakeOf(given: Given): string {
 }
 
 const env = (name: string, text: string): Given => ({ env: { [`PORTCULLIS_${name}`]: text } });
-const file = (content: unknown): Given => ({ env: { PORTCULLIS_CONFIG_FILE: 'conf.json' }, files: { 'conf.json': typeof content === 'string' ? content : JSON.stringify(content) } });
+const file = (content: unknown): Given => ({
+  env: { PORTCULLIS_CONFIG_FILE: 'conf.json' },
+  files: { 'conf.json': typeof content === 'string' ? content : JSON.stringify(content) },
+});
 
 const named = { PORTCULLIS_ISSUER: 'https://api.example.com', PORTCULLIS_MASTER_SECRET: SECRET };
 const served = { ...named, PORTCULLIS_TLS_CERT_FILE: 'cert.pem', PORTCULLIS_TLS_KEY_FILE: 'key.pem' };
@@ -58,7 +61,10 @@ test('dev starts with nothing set, on loopback, with the origin of the demo', ()
   assert.equal(settings.refreshTokenTtlMs, 7 * 86_400_000);
   assert.equal(settings.sessionIdleTtlMs, undefined);
   assert.deepEqual(settings.database, { engine: 'sqlite', file: 'portcullis.db' });
-  assert.deepEqual(settings.loginLimits.map(({ max, windowMs, by }) => [max, windowMs, by]), [[3, 60_000, 'ip']]);
+  assert.deepEqual(
+    settings.loginLimits.map(({ max, windowMs, by }) => [max, windowMs, by]),
+    [[3, 60_000, 'ip']],
+  );
   assert.equal(settings.issuer, undefined);
   assert.equal(settings.masterSecret, undefined);
   assert.equal(origins['host'], 'dev');
@@ -76,24 +82,42 @@ test('serve starts with an issuer, a secret and a certificate, and lets no origi
 
 test('serve says all that it needs at once, beside every other mistake', () => {
   const mistakes = mistakesOf({ mode: 'serve', env: { PORTCULLIS_PORT: '99999', PORTCULLIS_AUDIENCE: '' } });
-  assert.deepEqual(mistakes.map((mistake) => mistake.split(' ')[0]), ['PORTCULLIS_PORT', 'PORTCULLIS_AUDIENCE', 'PORTCULLIS_ISSUER', 'PORTCULLIS_MASTER_SECRET', 'PORTCULLIS_TLS_CERT_FILE']);
+  assert.deepEqual(
+    mistakes.map((mistake) => mistake.split(' ')[0]),
+    ['PORTCULLIS_PORT', 'PORTCULLIS_AUDIENCE', 'PORTCULLIS_ISSUER', 'PORTCULLIS_MASTER_SECRET', 'PORTCULLIS_TLS_CERT_FILE'],
+  );
 });
 
 test('serve takes a declared TLS proxy in place of a certificate, and not both', () => {
   settingsOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.0/8' } });
-  assert.match(mistakeOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true' } }), /^PORTCULLIS_TLS_AT_PROXY \(environment, "true"\): .*PORTCULLIS_TRUSTED_PROXIES/);
-  assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.1' } }), /^PORTCULLIS_TLS_AT_PROXY .*either at the proxy or here/);
+  assert.match(
+    mistakeOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true' } }),
+    /^PORTCULLIS_TLS_AT_PROXY \(environment, "true"\): .*PORTCULLIS_TRUSTED_PROXIES/,
+  );
+  assert.match(
+    mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.1' } }),
+    /^PORTCULLIS_TLS_AT_PROXY .*either at the proxy or here/,
+  );
 });
 
 test('an operator needs no more than what finds the store, and what is set must be right all the same', () => {
   const { settings, origins } = settingsOf({ mode: 'admin', env: { PORTCULLIS_DATA_DIR: '/var/lib/portcullis' } });
-  assert.deepEqual([settings.dataDir, settings.host, settings.issuer, origins['host']], ['/var/lib/portcullis', '0.0.0.0', undefined, 'default']);
+  assert.deepEqual(
+    [settings.dataDir, settings.host, settings.issuer, origins['host']],
+    ['/var/lib/portcullis', '0.0.0.0', undefined, 'default'],
+  );
   assert.match(mistakeOf({ mode: 'admin', env: { PORTCULLIS_PORT: 'http' } }), /^PORTCULLIS_PORT/);
 });
 
 test('a setting that is itself wrong is not also called missing', () => {
-  assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_ISSUER: 'http://api.example.com' } }), /^PORTCULLIS_ISSUER \(environment\): "http:/);
-  assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_MASTER_SECRET: 'short' } }), /^PORTCULLIS_MASTER_SECRET \(environment\): it is shorter/);
+  assert.match(
+    mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_ISSUER: 'http://api.example.com' } }),
+    /^PORTCULLIS_ISSUER \(environment\): "http:/,
+  );
+  assert.match(
+    mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_MASTER_SECRET: 'short' } }),
+    /^PORTCULLIS_MASTER_SECRET \(environment\): it is shorter/,
+  );
 });
 
 test('default < file < environment < flag, and each says where it came from', () => {
@@ -104,8 +128,14 @@ test('default < file < environment < flag, and each says where it came from', ()
     files,
   });
   assert.deepEqual([settings.port, settings.audience, settings.dataDir, settings.host], [6003, 'in-env', 'd', '127.0.0.1']);
-  assert.deepEqual([origins['port'], origins['audience'], origins['dataDir'], origins['host'], origins['passwordMinLength']], ['flag', 'environment', 'file', 'dev', 'default']);
-  assert.equal(settingsOf({ env: { PORTCULLIS_CONFIG_FILE: 'not-there.json' }, flags: { configFile: 'conf.json' }, files }).settings.port, 6001);
+  assert.deepEqual(
+    [origins['port'], origins['audience'], origins['dataDir'], origins['host'], origins['passwordMinLength']],
+    ['flag', 'environment', 'file', 'dev', 'default'],
+  );
+  assert.equal(
+    settingsOf({ env: { PORTCULLIS_CONFIG_FILE: 'not-there.json' }, flags: { configFile: 'conf.json' }, files }).settings.port,
+    6001,
+  );
 });
 
 test('a value that another one hides must be right too', () => {
@@ -113,14 +143,35 @@ test('a value that another one hides must be right too', () => {
 });
 
 test('the file takes numbers, booleans and arrays where they fit, and says what fits where they do not', () => {
-  const { settings } = settingsOf(file({ port: 0, maxConnections: '10', corsOrigins: ['https://a.example', 'https://b.example'], loginLimits: ['3 per minute by ip', '9 per day by username'], trustedProxies: [] }));
-  assert.deepEqual([settings.port, settings.maxConnections, settings.corsOrigins, settings.loginLimits.length, settings.trustedProxies], [0, 10, ['https://a.example', 'https://b.example'], 2, []]);
+  const { settings } = settingsOf(
+    file({
+      port: 0,
+      maxConnections: '10',
+      corsOrigins: ['https://a.example', 'https://b.example'],
+      loginLimits: ['3 per minute by ip', '9 per day by username'],
+      trustedProxies: [],
+    }),
+  );
+  assert.deepEqual(
+    [settings.port, settings.maxConnections, settings.corsOrigins, settings.loginLimits.length, settings.trustedProxies],
+    [0, 10, ['https://a.example', 'https://b.example'], 2, []],
+  );
 
-  const mistakes = mistakesOf(file({ port: true, tlsAtProxy: 1, audience: null, accessTokenTtl: 900_000, corsOrigins: [1], dataDir: {}, configFile: 'x' }));
-  assert.deepEqual(mistakes.map((mistake) => mistake.split(':')[0]), [
-    'PORTCULLIS_PORT (file, "port")', 'PORTCULLIS_TLS_AT_PROXY (file, "tlsAtProxy")', 'PORTCULLIS_AUDIENCE (file, "audience")', 'PORTCULLIS_ACCESS_TOKEN_TTL (file, "accessTokenTtl")',
-    'PORTCULLIS_CORS_ORIGINS (file, "corsOrigins")', 'PORTCULLIS_DATA_DIR (file, "dataDir")', 'PORTCULLIS_CONFIG_FILE (file, "configFile")',
-  ]);
+  const mistakes = mistakesOf(
+    file({ port: true, tlsAtProxy: 1, audience: null, accessTokenTtl: 900_000, corsOrigins: [1], dataDir: {}, configFile: 'x' }),
+  );
+  assert.deepEqual(
+    mistakes.map((mistake) => mistake.split(':')[0]),
+    [
+      'PORTCULLIS_PORT (file, "port")',
+      'PORTCULLIS_TLS_AT_PROXY (file, "tlsAtProxy")',
+      'PORTCULLIS_AUDIENCE (file, "audience")',
+      'PORTCULLIS_ACCESS_TOKEN_TTL (file, "accessTokenTtl")',
+      'PORTCULLIS_CORS_ORIGINS (file, "corsOrigins")',
+      'PORTCULLIS_DATA_DIR (file, "dataDir")',
+      'PORTCULLIS_CONFIG_FILE (file, "configFile")',
+    ],
+  );
 });
 
 test('a file that is missing, is not JSON or is no object is one mistake', () => {
@@ -131,32 +182,62 @@ test('a file that is missing, is not JSON or is no object is one mistake', () =>
 });
 
 test('a name that does not exist is a mistake, with the one that was meant', () => {
-  for (const [given, meant] of [['ACESS_TOKEN_TL', 'ACCESS_TOKEN_TTL'], ['ACCESS_TOKEN_TTL_MS', 'ACCESS_TOKEN_TTL'], ['MASTER_SECRT_FILE', 'MASTER_SECRET_FILE'], ['accessTokenTtl', 'ACCESS_TOKEN_TTL']] as const) {
-    assert.equal(mistakeOf(env(given, 'x')), `PORTCULLIS_${given} (environment): there is no such setting: did you mean PORTCULLIS_${meant}?`);
+  for (const [given, meant] of [
+    ['ACESS_TOKEN_TL', 'ACCESS_TOKEN_TTL'],
+    ['ACCESS_TOKEN_TTL_MS', 'ACCESS_TOKEN_TTL'],
+    ['MASTER_SECRT_FILE', 'MASTER_SECRET_FILE'],
+    ['accessTokenTtl', 'ACCESS_TOKEN_TTL'],
+  ] as const) {
+    assert.equal(
+      mistakeOf(env(given, 'x')),
+      `PORTCULLIS_${given} (environment): there is no such setting: did you mean PORTCULLIS_${meant}?`,
+    );
   }
-  for (const far of ['COLOUR_OF_THE_PAGES', 'ISSUER_FILE']) assert.equal(mistakeOf(env(far, 'x')), `PORTCULLIS_${far} (environment): there is no such setting`);
-  assert.equal(mistakeOf(file({ ACCESS_TOKEN_TTL: '1 hour' })), '"ACCESS_TOKEN_TTL" (file): there is no such setting: did you mean accessTokenTtl?');
+  for (const far of ['COLOUR_OF_THE_PAGES', 'ISSUER_FILE'])
+    assert.equal(mistakeOf(env(far, 'x')), `PORTCULLIS_${far} (environment): there is no such setting`);
+  assert.equal(
+    mistakeOf(file({ ACCESS_TOKEN_TTL: '1 hour' })),
+    '"ACCESS_TOKEN_TTL" (file): there is no such setting: did you mean accessTokenTtl?',
+  );
   assert.match(mistakeOf(file('{"__proto__": {"port": 1}}')), /^"__proto__" \(file\): there is no such setting/);
   assert.equal(mistakeOf({ flags: { prot: '1' } }), '"prot" (flag): there is no such setting: did you mean --port?');
 });
 
 test('what Kubernetes sets for a service called portcullis is passed over with one line', () => {
-  const links = { PORTCULLIS_SERVICE_HOST: '10.0.0.9', PORTCULLIS_SERVICE_PORT_HTTPS: '5000', PORTCULLIS_PORT: 'tcp://10.0.0.9:5000', PORTCULLIS_PORT_5000_TCP_ADDR: '10.0.0.9', PORTCULLIS_REDIS_SERVICE_HOST: '10.0.0.8', PORTCULLIS_REDIS_PORT: 'tcp://10.0.0.8:6379' };
+  const links = {
+    PORTCULLIS_SERVICE_HOST: '10.0.0.9',
+    PORTCULLIS_SERVICE_PORT_HTTPS: '5000',
+    PORTCULLIS_PORT: 'tcp://10.0.0.9:5000',
+    PORTCULLIS_PORT_5000_TCP_ADDR: '10.0.0.9',
+    PORTCULLIS_REDIS_SERVICE_HOST: '10.0.0.8',
+    PORTCULLIS_REDIS_PORT: 'tcp://10.0.0.8:6379',
+  };
   const { settings, origins, notes } = settingsOf({ env: links });
   assert.deepEqual([settings.port, origins['port']], [5000, 'default']);
   assert.equal(notes.length, 1);
   for (const name of Object.keys(links)) assert.ok(notes[0]?.includes(name));
   assert.equal(read({ env: { ...links, PORTCULLIS_HOST: '' } }).notes.length, 1);
-  for (const row of rows) assert.doesNotMatch(variableOf(row), /^PORTCULLIS_(SERVICE|PORT)_|_SERVICE_(HOST|PORT)|_PORT_\d/, 'a setting may not look like one of them');
+  for (const row of rows)
+    assert.doesNotMatch(
+      variableOf(row),
+      /^PORTCULLIS_(SERVICE|PORT)_|_SERVICE_(HOST|PORT)|_PORT_\d/,
+      'a setting may not look like one of them',
+    );
   assert.match(mistakeOf(env('REDIS_PORT', '6379')), /no such setting/);
 });
 
 test('a secret comes from the environment or a file, never from the command line', () => {
   const { settings, origins } = settingsOf({ ...env('MASTER_SECRET_FILE', 'secret'), files: { secret: `${SECRET}\n` } });
   assert.deepEqual([settings.masterSecret, origins['masterSecret']], [SECRET, 'environment file']);
-  assert.equal(settingsOf({ ...env('MASTER_SECRET_FILE', 'secret'), files: { secret: ` ${SECRET}\r\n` } }).settings.masterSecret, ` ${SECRET}`);
+  assert.equal(
+    settingsOf({ ...env('MASTER_SECRET_FILE', 'secret'), files: { secret: ` ${SECRET}\r\n` } }).settings.masterSecret,
+    ` ${SECRET}`,
+  );
   assert.match(mistakeOf(env('MASTER_SECRET_FILE', 'gone')), /^PORTCULLIS_MASTER_SECRET_FILE \(environment\): .*\(ENOENT\)/);
-  assert.match(mistakeOf({ env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: 'secret' }, files: { secret: SECRET } }), /leave one of them out/);
+  assert.match(
+    mistakeOf({ env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: 'secret' }, files: { secret: SECRET } }),
+    /leave one of them out/,
+  );
   assert.match(mistakeOf({ flags: { masterSecret: SECRET } }), /command line: set PORTCULLIS_MASTER_SECRET_FILE/);
 });
 
@@ -170,8 +251,17 @@ test('a secret that is short, plain, repeated or not text is refused', () => {
 
 test('no mistake, note or shown value holds a secret, wherever it was put', () => {
   const places: Given[] = [
-    env('MASTER_SECRET', SECRET), env('MASTER_SECRET', SECRET.slice(0, 20)), env('MASTER_SECRET_FILE', SECRET), env('MASTER_SECRT', SECRET), { flags: { masterSecret: SECRET } }, env('DATABASE_URL', `postgres://me:${SECRET}@db/x`),
-    { env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: SECRET } }, file(`{"masterSecret": ${SECRET}}`), file({ masterSecret: [SECRET] }), file({ mastersecret: SECRET }), file({ masterSecret: SECRET.slice(0, 20) }),
+    env('MASTER_SECRET', SECRET),
+    env('MASTER_SECRET', SECRET.slice(0, 20)),
+    env('MASTER_SECRET_FILE', SECRET),
+    env('MASTER_SECRT', SECRET),
+    { flags: { masterSecret: SECRET } },
+    env('DATABASE_URL', `postgres://me:${SECRET}@db/x`),
+    { env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: SECRET } },
+    file(`{"masterSecret": ${SECRET}}`),
+    file({ masterSecret: [SECRET] }),
+    file({ mastersecret: SECRET }),
+    file({ masterSecret: SECRET.slice(0, 20) }),
   ];
   for (const place of places) {
     const reading = read(place);
@@ -179,48 +269,131 @@ test('no mistake, note or shown value holds a secret, wherever it was put', () =
     assert.equal(said.includes(SECRET.slice(0, 6)), false, said);
   }
   const { settings, origins } = settingsOf(env('MASTER_SECRET', SECRET));
-  assert.deepEqual(showSettings(settings, origins).find(({ name }) => name === 'PORTCULLIS_MASTER_SECRET'), { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' });
+  assert.deepEqual(
+    showSettings(settings, origins).find(({ name }) => name === 'PORTCULLIS_MASTER_SECRET'),
+    { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' },
+  );
 });
 
 test('what is shown can be set again and gives the same settings', () => {
-  const first = settingsOf({ mode: 'serve', env: { ...served, PORTCULLIS_ADMIN_LISTEN: '[::1]:0', PORTCULLIS_ACCESS_TOKEN_TTL: '90s', PORTCULLIS_SESSION_IDLE_TTL: '36h', PORTCULLIS_CORS_ORIGINS: 'https://a.example,https://b.example', PORTCULLIS_LOGIN_LIMITS: '3/minute; 10 per day by username' } });
+  const first = settingsOf({
+    mode: 'serve',
+    env: {
+      ...served,
+      PORTCULLIS_ADMIN_LISTEN: '[::1]:0',
+      PORTCULLIS_ACCESS_TOKEN_TTL: '90s',
+      PORTCULLIS_SESSION_IDLE_TTL: '36h',
+      PORTCULLIS_CORS_ORIGINS: 'https://a.example,https://b.example',
+      PORTCULLIS_LOGIN_LIMITS: '3/minute; 10 per day by username',
+    },
+  });
   const shown = showSettings(first.settings, first.origins);
   assert.equal(shown.length, table.length);
   assert.equal(shown.find(({ name }) => name === 'PORTCULLIS_SESSION_IDLE_TTL')?.value, '36 hours');
-  const again = Object.fromEntries(shown.filter(({ value }) => value !== 'not set').map(({ name, value }) => [name, value === 'set' ? SECRET : value]));
+  const again = Object.fromEntries(
+    shown.filter(({ value }) => value !== 'not set').map(({ name, value }) => [name, value === 'set' ? SECRET : value]),
+  );
   assert.deepEqual(settingsOf({ mode: 'serve', env: again }).settings, first.settings);
 });
 
 test('any duration and any place to listen on is shown as a text that reads back', () => {
   const spans = duration('0', '4000 days');
-  fc.assert(fc.property(fc.integer({ min: 0, max: 400 * 86_400 }).chain((s) => fc.constantFrom(s, s * 1_000)), (ms) => assert.equal(spans.parse(spans.show(ms)), ms)));
-  fc.assert(fc.property(fc.record({ host: fc.oneof(fc.ipV4(), fc.ipV6(), fc.constant('localhost')), port: fc.integer({ min: 0, max: 65_535 }) }, { noNullPrototype: true }), (at) => assert.deepEqual(listen.parse(listen.show(at)), at)));
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 400 * 86_400 }).chain((s) => fc.constantFrom(s, s * 1_000)),
+      (ms) => assert.equal(spans.parse(spans.show(ms)), ms),
+    ),
+  );
+  fc.assert(
+    fc.property(
+      fc.record(
+        { host: fc.oneof(fc.ipV4(), fc.ipV6(), fc.constant('localhost')), port: fc.integer({ min: 0, max: 65_535 }) },
+        { noNullPrototype: true },
+      ),
+      (at) => assert.deepEqual(listen.parse(listen.show(at)), at),
+    ),
+  );
 });
 
 test('a duration has a unit', () => {
-  for (const [text, ms] of [['15 minutes', 900_000], ['10 s', 10_000], ['90s', 90_000], ['1h', 3_600_000]] as const) assert.equal(settingsOf(env('ACCESS_TOKEN_TTL', text)).settings.accessTokenTtlMs, ms);
+  for (const [text, ms] of [
+    ['15 minutes', 900_000],
+    ['10 s', 10_000],
+    ['90s', 90_000],
+    ['1h', 3_600_000],
+  ] as const)
+    assert.equal(settingsOf(env('ACCESS_TOKEN_TTL', text)).settings.accessTokenTtlMs, ms);
   assert.equal(settingsOf(env('REFRESH_GRACE', '500 ms')).settings.refreshGraceMs, 500);
   assert.equal(settingsOf(env('REFRESH_GRACE', '0')).settings.refreshGraceMs, 0);
   assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', '5')), /"5" has no unit/);
-  for (const text of ['0', '9 s', '25 hours', '-5 minutes', '1.5 hours', 'soon', ' ', '5 parsecs']) assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', text)), /^PORTCULLIS_ACCESS_TOKEN_TTL \(environment\): "/);
+  for (const text of ['0', '9 s', '25 hours', '-5 minutes', '1.5 hours', 'soon', ' ', '5 parsecs'])
+    assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', text)), /^PORTCULLIS_ACCESS_TOKEN_TTL \(environment\): "/);
 });
 
 test('every kind takes what is right and refuses what is not', () => {
   const cases: Record<string, { right: string[]; wrong: string[] }> = {
-    HOST: { right: ['127.0.0.2', '::1', 'localhost', '::ffff:127.0.0.1'], wrong: ['example.com', '127.0.0', '[::1]', '0.0.0.0', '::', '192.168.1.2', 'fe80::1%lo'] },
+    HOST: {
+      right: ['127.0.0.2', '::1', 'localhost', '::ffff:127.0.0.1'],
+      wrong: ['example.com', '127.0.0', '[::1]', '0.0.0.0', '::', '192.168.1.2', 'fe80::1%lo'],
+    },
     PORT: { right: ['0', '65535'], wrong: ['65536', '-1', '05000', '5e3', '5000 ', '0x10', 'NaN', '1.0'] },
-    ADMIN_LISTEN: { right: ['none', '127.0.0.1:0', '[::1]:5001', 'localhost:5001'], wrong: ['5001', '::1:5001', '[127.0.0.1]:5001', '127.0.0.1', '127.0.0.1:70000', 'host:5001', 'off', '0.0.0.0:5001'] },
-    DATABASE_URL: { right: ['sqlite:x.db', 'sqlite:/abs/x.db', 'sqlite::memory:'], wrong: ['postgres://h/d', 'postgresql://h/d', 'sqlite:', 'sqlite://x.db', 'sqlite::memory', 'sqlite:x.db?mode=ro', 'x.db', 'mysql://h'] },
+    ADMIN_LISTEN: {
+      right: ['none', '127.0.0.1:0', '[::1]:5001', 'localhost:5001'],
+      wrong: ['5001', '::1:5001', '[127.0.0.1]:5001', '127.0.0.1', '127.0.0.1:70000', 'host:5001', 'off', '0.0.0.0:5001'],
+    },
+    DATABASE_URL: {
+      right: ['sqlite:x.db', 'sqlite:/abs/x.db', 'sqlite::memory:'],
+      wrong: [
+        'postgres://h/d',
+        'postgresql://h/d',
+        'sqlite:',
+        'sqlite://x.db',
+        'sqlite::memory',
+        'sqlite:x.db?mode=ro',
+        'x.db',
+        'mysql://h',
+      ],
+    },
     DATA_DIR: { right: ['.', '/var/lib/x'], wrong: [' ', 'a\0b'] },
     TLS_AT_PROXY: { right: ['false'], wrong: ['yes', '1', 'TRUE', 'False'] },
-    TRUSTED_PROXIES: { right: ['', '10.0.0.1', '10.0.0.0/8, fd00::/8', '::1/128'], wrong: ['10.0.0.0/33', 'fd00::/129', '10.0.0.1/', '10.0.0.1/8/8', 'proxy', '10.0.0.1,', '0.0.0.0/0', '::/0', 'fe80::1%eth0', '10.0.0.1/-1'] },
-    ISSUER: { right: ['https://api.example.com', 'https://api.example.com:8443/auth'], wrong: ['http://api.example.com', 'api.example.com', 'https://api.example.com/', 'https://api.example.com/a/', 'https://api.example.com?x', 'https://api.example.com#', 'https://API.example.com', 'https://u:p@api.example.com', 'https://api.example.com:443'] },
+    TRUSTED_PROXIES: {
+      right: ['', '10.0.0.1', '10.0.0.0/8, fd00::/8', '::1/128'],
+      wrong: [
+        '10.0.0.0/33',
+        'fd00::/129',
+        '10.0.0.1/',
+        '10.0.0.1/8/8',
+        'proxy',
+        '10.0.0.1,',
+        '0.0.0.0/0',
+        '::/0',
+        'fe80::1%eth0',
+        '10.0.0.1/-1',
+      ],
+    },
+    ISSUER: {
+      right: ['https://api.example.com', 'https://api.example.com:8443/auth'],
+      wrong: [
+        'http://api.example.com',
+        'api.example.com',
+        'https://api.example.com/',
+        'https://api.example.com/a/',
+        'https://api.example.com?x',
+        'https://api.example.com#',
+        'https://API.example.com',
+        'https://u:p@api.example.com',
+        'https://api.example.com:443',
+      ],
+    },
     AUDIENCE: { right: ['api', 'https://api.example.com'], wrong: ['two words', 'a\nb', 'ä', 'x'.repeat(201)] },
     SIGNING_ALG: { right: ['EdDSA', 'ES256', 'RS256'], wrong: ['HS256', 'none', 'eddsa'] },
     SESSIONS_PER_USER: { right: ['1', '10000'], wrong: ['0', '10001', '1,000'] },
     PASSWORD_MIN_LENGTH: { right: ['8', '64'], wrong: ['7', '65'] },
     SESSION_IDLE_TTL: { right: ['off', '1 hour'], wrong: ['0', 'none', 'Off'] },
-    LOGIN_LIMITS: { right: ['', '3 per minute by ip', '3 per minute; 20 per day by username'], wrong: ['3 per minute by caller', '3', '3 per minute; 3 per minute by ip', '5 per fortnight'] },
+    LOGIN_LIMITS: {
+      right: ['', '3 per minute by ip', '3 per minute; 20 per day by username'],
+      wrong: ['3 per minute by caller', '3', '3 per minute; 3 per minute by ip', '5 per fortnight'],
+    },
     REFRESH_LIMITS: { right: ['30 per minute'], wrong: ['30 per minute by caller', '30 per minute by username'] },
     LOGOUT_LIMITS: { right: ['3 per minute by caller'], wrong: ['3 per minute by username'] },
     PROTECTED_LIMITS: { right: ['3 per minute by caller'], wrong: ['3 per minute by username'] },
@@ -229,7 +402,8 @@ test('every kind takes what is right and refuses what is not', () => {
   };
   for (const [name, { right, wrong }] of Object.entries(cases)) {
     for (const text of right) settingsOf(env(name, text));
-    for (const text of wrong) assert.match(mistakeOf(env(name, text)), new RegExp(`^PORTCULLIS_${name} \\(environment[,)]`), `${name}=${text}`);
+    for (const text of wrong)
+      assert.match(mistakeOf(env(name, text)), new RegExp(`^PORTCULLIS_${name} \\(environment[,)]`), `${name}=${text}`);
   }
 });
 
@@ -243,18 +417,49 @@ test('empty is a list of nothing, and a mistake for everything else', () => {
 });
 
 test('an origin is exact, and the right spelling is offered', () => {
-  for (const text of ['https://a.example', 'https://a.example:8443', 'http://localhost:3000', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:3000', 'https://a.example, https://b.example']) settingsOf(env('CORS_ORIGINS', text));
-  for (const [text, right] of [['https://a.example/', 'https://a.example'], ['https://a.example/app', 'https://a.example'], ['https://A.example', 'https://a.example'], ['https://a.example:443', 'https://a.example'], ['http://a.example', 'https://a.example'], ['a.example', 'https://a.example'], ['http://localhost:3000/', 'http://localhost:3000'], ['https://u:p@a.example', 'https://a.example'], ['http://localhost.a.example', 'https://localhost.a.example']] as const) {
+  for (const text of [
+    'https://a.example',
+    'https://a.example:8443',
+    'http://localhost:3000',
+    'http://127.0.0.1:8080',
+    'http://localhost',
+    'http://[::1]:3000',
+    'https://a.example, https://b.example',
+  ])
+    settingsOf(env('CORS_ORIGINS', text));
+  for (const [text, right] of [
+    ['https://a.example/', 'https://a.example'],
+    ['https://a.example/app', 'https://a.example'],
+    ['https://A.example', 'https://a.example'],
+    ['https://a.example:443', 'https://a.example'],
+    ['http://a.example', 'https://a.example'],
+    ['a.example', 'https://a.example'],
+    ['http://localhost:3000/', 'http://localhost:3000'],
+    ['https://u:p@a.example', 'https://a.example'],
+    ['http://localhost.a.example', 'https://localhost.a.example'],
+  ] as const) {
     assert.ok(mistakeOf(env('CORS_ORIGINS', text)).endsWith(`: write "${right}"`), text);
   }
   assert.match(mistakeOf(env('CORS_ORIGINS', '*')), /"\*" would let every site in/);
   assert.match(mistakeOf(env('CORS_ORIGINS', 'null')), /sandboxed page/);
-  for (const text of ['https://*.a.example', '/^https/', 'https://(a|b).example', 'file:///x', 'https://a.example,', 'https://[a-z].example', 'https://a .example']) mistakeOf(env('CORS_ORIGINS', text));
+  for (const text of [
+    'https://*.a.example',
+    '/^https/',
+    'https://(a|b).example',
+    'file:///x',
+    'https://a.example,',
+    'https://[a-z].example',
+    'https://a .example',
+  ])
+    mistakeOf(env('CORS_ORIGINS', text));
 });
 
 test('settings that contradict each other are refused, with both values', () => {
   const line = mistakeOf({ env: { PORTCULLIS_REFRESH_TOKEN_TTL: '5 minutes' } });
-  assert.match(line, /^PORTCULLIS_REFRESH_TOKEN_TTL \(environment, "5 minutes"\): .*PORTCULLIS_ACCESS_TOKEN_TTL \(default, "15 minutes"\)$/);
+  assert.match(
+    line,
+    /^PORTCULLIS_REFRESH_TOKEN_TTL \(environment, "5 minutes"\): .*PORTCULLIS_ACCESS_TOKEN_TTL \(default, "15 minutes"\)$/,
+  );
   assert.match(mistakeOf(env('SESSION_IDLE_TTL', '5 minutes')), /idle before its first refresh/);
   assert.match(mistakeOf(env('TLS_CERT_FILE', 'c.pem')), /together or not at all/);
   assert.match(mistakeOf(env('TLS_KEY_FILE', 'k.pem')), /together or not at all/);
@@ -263,15 +468,23 @@ test('settings that contradict each other are refused, with both values', () => 
 
 test('dev is refused any address but loopback, serve is not', () => {
   assert.match(mistakeOf({ flags: { host: '0.0.0.0' } }), /^PORTCULLIS_HOST \(flag, "0\.0\.0\.0"\): .*loopback only/);
-  assert.equal(settingsOf({ mode: 'serve', env: { ...served, PORTCULLIS_HOST: '192.0.2.1', PORTCULLIS_ADMIN_LISTEN: '0.0.0.0:5001' } }).settings.host, '192.0.2.1');
+  assert.equal(
+    settingsOf({ mode: 'serve', env: { ...served, PORTCULLIS_HOST: '192.0.2.1', PORTCULLIS_ADMIN_LISTEN: '0.0.0.0:5001' } }).settings.host,
+    '192.0.2.1',
+  );
 });
 
 test('whatever a setting says, it is taken or refused in a line of its own, and never thrown', () => {
-  const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('\n', '5\r\nPORTCULLIS_PORT: fine', '\u2028', '\u001b[2J', '999999999999 days', '%', 'https://', '[', ']:1'));
-  fc.assert(fc.property(fc.constantFrom(...rows), text, (row, text) => {
-    const reading = read(env(row.env, text));
-    if ('mistakes' in reading) for (const mistake of reading.mistakes) assert.doesNotMatch(mistake, /[\p{Cc}\u2028\u2029]/u);
-  }));
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom('\n', '5\r\nPORTCULLIS_PORT: fine', '\u2028', '\u001b[2J', '999999999999 days', '%', 'https://', '[', ']:1'),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...rows), text, (row, text) => {
+      const reading = read(env(row.env, text));
+      if ('mistakes' in reading) for (const mistake of reading.mistakes) assert.doesNotMatch(mistake, /[\p{Cc}\u2028\u2029]/u);
+    }),
+  );
 });
 
 test('the table: each default is taken, each name says its unit, no two are alike', () => {
@@ -287,6 +500,11 @@ test('the table: each default is taken, each name says its unit, no two are alik
 
 test('the reference has a line for every setting and every demand', () => {
   const lines = settingsReference().split('\n');
-  for (const row of rows) assert.equal(lines.filter((line) => line.startsWith(`| \`${variableOf(row)}\` |`) && line.split(' | ').length === 4).length, 1, row.name);
+  for (const row of rows)
+    assert.equal(
+      lines.filter((line) => line.startsWith(`| \`${variableOf(row)}\` |`) && line.split(' | ').length === 4).length,
+      1,
+      row.name,
+    );
   assert.equal(lines.filter((line) => line.startsWith('- ')).length, demands.length);
 });

@@ -46,7 +46,8 @@ suite('SQLite alone', () => {
     const store = await opened(t, sqliteStore(file));
     const other = new DatabaseSync(file, { timeout: 0 });
     t.after(() => other.close());
-    const add = () => store.together(({ users }) => users.add({ id: 'usr_1', username: 'anna', createdAt: 1, disabledAt: undefined, isDemo: false }));
+    const add = () =>
+      store.together(({ users }) => users.add({ id: 'usr_1', username: 'anna', createdAt: 1, disabledAt: undefined, isDemo: false }));
     other.exec('BEGIN IMMEDIATE');
     await assert.rejects(add(), { code: 'unavailable' });
     other.exec('ROLLBACK');
@@ -59,10 +60,11 @@ suite('SQLite alone', () => {
     t.after(() => db.destroy());
     await sql`create table notes (text text)`.execute(db);
     await sql`pragma max_page_count = 6`.execute(db);
-    const add = (text: string) => db.transaction().execute(async (transaction) => {
-      await transaction.insertInto('notes').values({ text: 'first' }).execute();
-      await transaction.insertInto('notes').values({ text }).execute();
-    });
+    const add = (text: string) =>
+      db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('notes').values({ text: 'first' }).execute();
+        await transaction.insertInto('notes').values({ text }).execute();
+      });
     await assert.rejects(add('x'.repeat(100_000)), { code: 'unavailable' });
     assert.deepEqual(await db.selectFrom('notes').selectAll().execute(), []);
     await add('short');

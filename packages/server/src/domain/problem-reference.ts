@@ -3,7 +3,9 @@ import { problems } from './problem.ts';
 
 /** `docs/reference/problems.md`: every refusal by its code. */
 export function problemsReference(): string {
-  const rows = Object.entries<ProblemRow>(problems).toSorted(([a, { status: left }], [b, { status: right }]) => left - right || a.localeCompare(b));
+  const rows = Object.entries<ProblemRow>(problems).toSorted(
+    ([a, { status: left }], [b, { status: right }]) => left - right || a.localeCompare(b),
+  );
   return [
     '# Problems',
     '',
@@ -14,7 +16,10 @@ export function problemsReference(): string {
     '',
     '| status | code | `msg` | what it means, what to do |',
     '| --- | --- | --- | --- |',
-    ...rows.map(([code, { status, title, msg, detail }]) => `| ${status} | \`${code}\` | ${(msg ?? title).replaceAll('<', '&lt;')} | ${detail.replaceAll('<', '&lt;')} |`),
+    ...rows.map(
+      ([code, { status, title, msg, detail }]) =>
+        `| ${status} | \`${code}\` | ${(msg ?? title).replaceAll('<', '&lt;')} | ${detail.replaceAll('<', '&lt;')} |`,
+    ),
     '',
   ].join('\n');
 }

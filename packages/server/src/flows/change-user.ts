@@ -22,7 +22,11 @@ export const removeUser = (on: On, nameOrId: string): Promise<Ended[]> =>
   });
 
 /** Under the password policy; clears the demo's mark. @throws {Problem} `user_unknown`, or what the policy says. */
-export async function setPassword(on: On & Pick<Services, 'passwords' | 'checkNewPassword'>, nameOrId: string, password: string): Promise<Ended[]> {
+export async function setPassword(
+  on: On & Pick<Services, 'passwords' | 'checkNewPassword'>,
+  nameOrId: string,
+  password: string,
+): Promise<Ended[]> {
   const { username } = await getUser(on, nameOrId);
   on.checkNewPassword(password, username);
   const passwordHash = await on.passwords.hash(password);
@@ -33,7 +37,10 @@ export async function setPassword(on: On & Pick<Services, 'passwords' | 'checkNe
 }
 
 async function change(
-  on: On, nameOrId: string, action: AuditAction, ends: EndedBecause | undefined,
+  on: On,
+  nameOrId: string,
+  action: AuditAction,
+  ends: EndedBecause | undefined,
   act: (stores: Stores, user: User, at: number) => Promise<unknown>,
 ): Promise<Ended[]> {
   const { id } = await getUser(on, nameOrId);

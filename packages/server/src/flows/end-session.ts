@@ -11,7 +11,17 @@ export async function endSession(on: On, sessionId: string): Promise<Ended> {
   const at = on.clock.now();
   const ended = await on.together(async ({ sessions, audit }) => {
     const session = await sessions.end(sessionId, 'admin', at);
-    if (session) await audit.add({ id: newId('audit'), at, action: 'sessions_ended', by: 'operator', userId: session.userId, sessionId, reason: 'admin', count: 1 });
+    if (session)
+      await audit.add({
+        id: newId('audit'),
+        at,
+        action: 'sessions_ended',
+        by: 'operator',
+        userId: session.userId,
+        sessionId,
+        reason: 'admin',
+        count: 1,
+      });
     return session;
   });
   if (!ended) throw new Problem('session_unknown');
@@ -25,7 +35,17 @@ export async function endSessionsOf(on: On, nameOrId: string): Promise<Ended[]> 
   const at = on.clock.now();
   const ended = await on.together(async ({ sessions, audit }) => {
     const all = await sessions.endAllOf(user.id, 'admin', at);
-    if (all.length) await audit.add({ id: newId('audit'), at, action: 'sessions_ended', by: 'operator', userId: user.id, username: user.username, reason: 'admin', count: all.length });
+    if (all.length)
+      await audit.add({
+        id: newId('audit'),
+        at,
+        action: 'sessions_ended',
+        by: 'operator',
+        userId: user.id,
+        username: user.username,
+        reason: 'admin',
+        count: all.length,
+      });
     return all;
   });
   on.revoked.add(ended);

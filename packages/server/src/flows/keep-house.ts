@@ -11,7 +11,10 @@ export async function clearSeals(on: Pick<Services, 'clock' | 'sessions' | 'life
 }
 
 /** Deletes what is dead: in batches, so that nobody waits long behind it. */
-export async function keepHouse(on: Pick<Services, 'clock' | 'sessions' | 'audit' | 'keys' | 'revoked' | 'together'>, auditRetentionMs: number): Promise<void> {
+export async function keepHouse(
+  on: Pick<Services, 'clock' | 'sessions' | 'audit' | 'keys' | 'revoked' | 'together'>,
+  auditRetentionMs: number,
+): Promise<void> {
   const now = on.clock.now();
   on.revoked.sweep();
   await untilFew(() => on.sessions.deleteDead(now - DEAD_SESSIONS_KEPT_MS, BATCH));
@@ -20,5 +23,5 @@ export async function keepHouse(on: Pick<Services, 'clock' | 'sessions' | 'audit
 }
 
 async function untilFew(deleteSome: () => Promise<number>): Promise<void> {
-  while (await deleteSome() === BATCH) await new Promise((next) => setImmediate(next));
+  while ((await deleteSome()) === BATCH) await new Promise((next) => setImmediate(next));
 }

@@ -12,12 +12,17 @@ export async function ensureSigningKey(on: On, alg: Algorithm, masterSecret: str
   const now = on.clock.now();
   const all = await on.keys.list();
   const latest = all.toSorted((a, b) => b.activeFrom - a.activeFrom)[0];
-  if (!latest) return void await addKey(on, await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now }), 'server', 'if-none');
+  if (!latest) return void (await addKey(on, await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now }), 'server', 'if-none'));
   if (latest.origin === 'made' && latest.alg !== alg) await rotateKey(on, alg, masterSecret, { by: 'server' });
 }
 
 /** The next key; it is published at once and signs ten minutes later, or `at: 'once'`. */
-export async function rotateKey(on: On, alg: Algorithm, masterSecret: string, how: { by: 'server' | 'operator'; at?: 'once' }): Promise<StoredKey> {
+export async function rotateKey(
+  on: On,
+  alg: Algorithm,
+  masterSecret: string,
+  how: { by: 'server' | 'operator'; at?: 'once' },
+): Promise<StoredKey> {
   const key = await makeKey(alg, masterSecret, await times(on, how.at));
   await addKey(on, key, how.by);
   return key;
@@ -47,7 +52,14 @@ async function addKey(on: On, key: StoredKey, by: 'server' | 'operator', only?: 
   const outcome = await on.together(async ({ keys, audit }) => {
     const added = await keys.add(key, only);
     if (added === 'added') {
-      await audit.add({ id: newId('audit'), at: key.createdAt, action: key.origin === 'made' ? 'key_made' : 'key_imported', by, reason: `${key.alg} ${key.kid}`, count: 1 });
+      await audit.add({
+        id: newId('audit'),
+        at: key.createdAt,
+        action: key.origin === 'made' ? 'key_made' : 'key_imported',
+        by,
+        reason: `${key.alg} ${key.kid}`,
+        count: 1,
+      });
     }
     return added;
   });

@@ -11,7 +11,19 @@ import type { Origin, Services, Tokens } from './services.ts';
  * @throws {Problem} `credentials_invalid`, `server_busy`
  */
 export async function login(
-  on: Pick<Services, 'clock' | 'users' | 'credentials' | 'passwords' | 'together' | 'refreshTokens' | 'accessTokens' | 'revoked' | 'failureTally' | 'lifetimes'>,
+  on: Pick<
+    Services,
+    | 'clock'
+    | 'users'
+    | 'credentials'
+    | 'passwords'
+    | 'together'
+    | 'refreshTokens'
+    | 'accessTokens'
+    | 'revoked'
+    | 'failureTally'
+    | 'lifetimes'
+  >,
   { username, password }: { username: string; password: string },
   origin: Origin,
 ): Promise<Tokens> {
@@ -20,16 +32,25 @@ export async function login(
   const isRight = await on.passwords.verify(password, credential?.passwordHash);
 
   const at = on.clock.now();
-  const attempt = { at, by: 'user', userId: user?.id, username: plainText(username), address: origin.address, requestId: origin.requestId, count: 1 } as const;
+  const attempt = {
+    at,
+    by: 'user',
+    userId: user?.id,
+    username: plainText(username),
+    address: origin.address,
+    requestId: origin.requestId,
+    count: 1,
+  } as const;
   const reason = !user ? 'unknown user' : !isRight ? 'wrong password' : user.disabledAt !== undefined ? 'disabled' : undefined;
   if (!user || !credential || reason) return refuse(reason ?? 'no password');
 
   const session = newSession();
   const ended = await on.together(async ({ sessions, audit }) => {
-    if (await sessions.add(session, credential.version) === 'outdated') return undefined;
+    if ((await sessions.add(session, credential.version)) === 'outdated') return undefined;
     const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
     await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
-    for (const { id } of oldest) await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
+    for (const { id } of oldest)
+      await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
     return oldest;
   });
   if (!ended) return refuse('changed meanwhile');
@@ -42,8 +63,16 @@ export async function login(
     const id = newId('session');
     const first = on.refreshTokens.first(id);
     return {
-      id, userId: user?.id ?? '', createdAt: at, authenticatedAt: at, expiresAt: at + on.lifetimes.refreshTokenTtlMs, accessUntil: on.accessTokens.expiryFor(at),
-      address: origin.address, userAgent: plainText(origin.userAgent, 256), tokenHash: first.hash, first,
+      id,
+      userId: user?.id ?? '',
+      createdAt: at,
+      authenticatedAt: at,
+      expiresAt: at + on.lifetimes.refreshTokenTtlMs,
+      accessUntil: on.accessTokens.expiryFor(at),
+      address: origin.address,
+      userAgent: plainText(origin.userAgent, 256),
+      tokenHash: first.hash,
+      first,
     };
   }
 

@@ -5,7 +5,8 @@ import type { Origin, Services } from './services.ts';
 type On = Pick<Services, 'clock' | 'together' | 'revoked' | 'refreshTokens'>;
 
 /** Ends the caller's session: committed, then refused everywhere, then answered. */
-export const logout = (on: On, caller: Pick<Caller, 'sessionId'>, origin: Origin): Promise<void> => endOwnSession(on, caller.sessionId, origin);
+export const logout = (on: On, caller: Pick<Caller, 'sessionId'>, origin: Origin): Promise<void> =>
+  endOwnSession(on, caller.sessionId, origin);
 
 /**
  * The same by a refresh token, so that logging out works after the access token has expired. A text that is no refresh
@@ -21,7 +22,17 @@ async function endOwnSession(on: On, sessionId: string, origin: Origin): Promise
   const ended = await on.together(async ({ sessions, audit }) => {
     const session = await sessions.end(sessionId, 'logout', at);
     if (session) {
-      await audit.add({ id: newId('audit'), at, action: 'logout', by: 'user', userId: session.userId, sessionId, address: origin.address, requestId: origin.requestId, count: 1 });
+      await audit.add({
+        id: newId('audit'),
+        at,
+        action: 'logout',
+        by: 'user',
+        userId: session.userId,
+        sessionId,
+        address: origin.address,
+        requestId: origin.requestId,
+        count: 1,
+      });
     }
     return session;
   });

@@ -19,28 +19,45 @@ export async function refresh(
 
   const { rotation, user } = await on.together(async ({ sessions, users, audit }) => {
     const rotation = await sessions.rotate({
-      id: token.sessionId, presentedHash: token.hash, nextHash: next.hash, successorSeal: next.seal, at,
-      graceMs: on.lifetimes.refreshGraceMs, idleMs: on.lifetimes.sessionIdleTtlMs, accessUntil: on.accessTokens.expiryFor(at),
+      id: token.sessionId,
+      presentedHash: token.hash,
+      nextHash: next.hash,
+      successorSeal: next.seal,
+      at,
+      graceMs: on.lifetimes.refreshGraceMs,
+      idleMs: on.lifetimes.sessionIdleTtlMs,
+      accessUntil: on.accessTokens.expiryFor(at),
     });
     if (rotation.outcome === 'replayed') {
       await audit.add({
-        id: newId('audit'), at, action: 'refresh_replayed', by: 'user', userId: rotation.ended.userId, sessionId: token.sessionId,
-        address: origin.address, requestId: origin.requestId, reason: `generation ${token.generation}`, count: 1,
+        id: newId('audit'),
+        at,
+        action: 'refresh_replayed',
+        by: 'user',
+        userId: rotation.ended.userId,
+        sessionId: token.sessionId,
+        address: origin.address,
+        requestId: origin.requestId,
+        reason: `generation ${token.generation}`,
+        count: 1,
       });
     }
     return { rotation, user: 'session' in rotation ? await users.find(rotation.session.userId) : undefined };
   });
 
   switch (rotation.outcome) {
-    case 'expired': throw new Problem('token_expired', 'session');
-    case 'ended': throw new Problem('token_revoked', 'session ended');
+    case 'expired':
+      throw new Problem('token_expired', 'session');
+    case 'ended':
+      throw new Problem('token_revoked', 'session ended');
     case 'replayed':
       on.revoked.add([rotation.ended]);
       throw new Problem('token_revoked', 'replayed');
     case 'rotated':
     case 'repeated': {
       const successor = rotation.outcome === 'rotated' ? next.text : on.refreshTokens.unseal(token, rotation.successorSeal);
-      if (!user || successor === undefined) throw new Error(`session ${token.sessionId} has no user, or a seal that its token does not open`);
+      if (!user || successor === undefined)
+        throw new Error(`session ${token.sessionId} has no user, or a seal that its token does not open`);
       const access = await on.accessTokens.mint(user, rotation.session, at);
       return { accessToken: access.text, refreshToken: successor, expiresInS: access.expiresInS };
     }

@@ -64,4 +64,5 @@ function isDeeperThan(most: number, text: string): boolean {
 }
 
 /** The media type alone, or with `charset=utf-8`: no other parameter, no trailing text that another reader might take for something else. */
-const isPlainJson = (type: string | undefined): boolean => type !== undefined && /^application\/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-?8"?[ \t]*)?;?$/i.test(type);
+const isPlainJson = (type: string | undefined): boolean =>
+  type !== undefined && /^application\/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-?8"?[ \t]*)?;?$/i.test(type);

@@ -7,8 +7,17 @@ import type { Server } from './server.ts';
 const MAX_AGE_S = 300;
 
 export function addKeys(app: Server, on: Pick<Services, 'keyRing'>): void {
-  app.get('/.well-known/jwks.json', {
-    config: { access: open() },
-    schema: { summary: 'Public keys of access tokens (RFC 7517)', response: { 200: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }) } },
-  }, (_, reply) => { reply.header('cache-control', `public, max-age=${MAX_AGE_S}`).send(on.keyRing.jwks()); });
+  app.get(
+    '/.well-known/jwks.json',
+    {
+      config: { access: open() },
+      schema: {
+        summary: 'Public keys of access tokens (RFC 7517)',
+        response: { 200: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }) },
+      },
+    },
+    (_, reply) => {
+      reply.header('cache-control', `public, max-age=${MAX_AGE_S}`).send(on.keyRing.jwks());
+    },
+  );
 }

@@ -6,11 +6,15 @@ import { origin, type Server, tokenBody } from './server.ts';
 import { Credentials, Tokens } from './schemas.ts';
 
 export function addLogin(app: Server, on: Services, limits: readonly string[]): void {
-  app.post('/login', {
-    config: { access: open(), limits },
-    schema: { summary: 'Open a session', body: Credentials, response: { 200: Tokens } },
-  }, async (request) => {
-    await request.countUsername(usernameKey(request.body.username));
-    return tokenBody(await login(on, request.body, origin(request)));
-  });
+  app.post(
+    '/login',
+    {
+      config: { access: open(), limits },
+      schema: { summary: 'Open a session', body: Credentials, response: { 200: Tokens } },
+    },
+    async (request) => {
+      await request.countUsername(usernameKey(request.body.username));
+      return tokenBody(await login(on, request.body, origin(request)));
+    },
+  );
 }

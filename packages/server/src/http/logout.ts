@@ -6,14 +6,18 @@ import { origin, type Server } from './server.ts';
 import { LogoutBody, Message } from './schemas.ts';
 
 export function addLogout(app: Server, on: Services, limits: readonly string[]): void {
-  app.post('/logout', {
-    config: { access: signedInIfSent(), limits },
-    schema: { summary: 'End a session', body: LogoutBody, response: { 200: Message } },
-  }, async (request) => {
-    const { callerIfSent, body } = request;
-    if (callerIfSent) await logout(on, callerIfSent, origin(request));
-    else if (body?.refresh_token !== undefined) await logoutByRefreshToken(on, body.refresh_token, origin(request));
-    else throw new Problem('token_missing');
-    return { msg: 'Successfully logged out' };
-  });
+  app.post(
+    '/logout',
+    {
+      config: { access: signedInIfSent(), limits },
+      schema: { summary: 'End a session', body: LogoutBody, response: { 200: Message } },
+    },
+    async (request) => {
+      const { callerIfSent, body } = request;
+      if (callerIfSent) await logout(on, callerIfSent, origin(request));
+      else if (body?.refresh_token !== undefined) await logoutByRefreshToken(on, body.refresh_token, origin(request));
+      else throw new Problem('token_missing');
+      return { msg: 'Successfully logged out' };
+    },
+  );
 }

@@ -11,7 +11,11 @@ export async function addOpenApi(app: Server, issuer: string): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Portcullis', version, description: 'Logins, sessions and revocation over HTTPS. Every error is a problem (RFC 9457) with a stable `code`.' },
+      info: {
+        title: 'Portcullis',
+        version,
+        description: 'Logins, sessions and revocation over HTTPS. Every error is a problem (RFC 9457) with a stable `code`.',
+      },
       servers: [{ url: issuer }],
       components: {
         securitySchemes: {
@@ -22,33 +26,49 @@ export async function addOpenApi(app: Server, issuer: string): Promise<void> {
     },
     transform({ schema, url, route, ...rest }) {
       const security = securityOf[route.config?.access?.kind ?? 'open'];
-      const response = { ...schema?.response ?? {}, default: ProblemBody }; // a route of one's own may have no schema, whatever the type says
+      const response = { ...(schema?.response ?? {}), default: ProblemBody }; // a route of one's own may have no schema, whatever the type says
       return jsonSchemaTransform({ schema: { ...schema, response, ...(security && { security }) }, url, route, ...rest });
     },
     transformObject: (document) => tidied(jsonSchemaTransformObject(document)),
   });
 
   let text: string | undefined;
-  app.get('/openapi.json', {
-    config: { access: open() },
-    schema: { summary: 'This API as OpenAPI 3.1', response: { 200: z.record(z.string(), z.unknown()).describe('An OpenAPI 3.1 document') } },
-  }, (_, reply) => {
-    text ??= JSON.stringify(app.swagger());
-    // It was made here, from our own schemas: another look at it would change nothing.
-    reply.header('content-type', 'application/json; charset=utf-8').serializer((made: unknown) => String(made)).send(text as never);
-  });
+  app.get(
+    '/openapi.json',
+    {
+      config: { access: open() },
+      schema: {
+        summary: 'This API as OpenAPI 3.1',
+        response: { 200: z.record(z.string(), z.unknown()).describe('An OpenAPI 3.1 document') },
+      },
+    },
+    (_, reply) => {
+      text ??= JSON.stringify(app.swagger());
+      // It was made here, from our own schemas: another look at it would change nothing.
+      reply
+        .header('content-type', 'application/json; charset=utf-8')
+        .serializer((made: unknown) => String(made))
+        .send(text as never);
+    },
+  );
 }
 
 /** An alternative that is empty is "or nobody in particular". */
 const securityOf: Readonly<Record<Access['kind'], Record<string, never[]>[] | undefined>> = {
-  'open': undefined, 'signed-in': [{ access: [] }], 'signed-in-if-sent': [{ access: [] }, {}], 'refresh-token': [{ refresh: [] }],
+  open: undefined,
+  'signed-in': [{ access: [] }],
+  'signed-in-if-sent': [{ access: [] }, {}],
+  'refresh-token': [{ refresh: [] }],
 };
 
 /** Of an OpenAPI document, what is looked at here. */
 type Schema = { readonly $ref?: string; readonly anyOf?: readonly { readonly type?: string }[] };
 type Content = { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> };
 type Operation = { readonly requestBody?: Content & { required?: boolean }; readonly responses?: Readonly<Record<string, Content>> };
-type Document = { readonly components?: { readonly schemas?: Record<string, Schema> }; readonly paths?: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
+type Document = {
+  readonly components?: { readonly schemas?: Record<string, Schema> };
+  readonly paths?: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+};
 
 /**
  * What the generator leaves behind: each schema twice (as input and as output), bodies that may be left out as required
@@ -68,7 +88,11 @@ function tidied<T>(document: T): T {
     if (requestBody && alternatives?.some(({ type }) => type === 'null')) requestBody.required = false;
     Object.assign(responses?.['200'] ?? {}, { description: 'Done' });
     const problem = responses?.default;
-    if (problem?.content) Object.assign(problem, { description: 'A problem, by its code', content: { 'application/problem+json': problem.content['application/json'] } });
+    if (problem?.content)
+      Object.assign(problem, {
+        description: 'A problem, by its code',
+        content: { 'application/problem+json': problem.content['application/json'] },
+      });
   }
   return json as T; // the same document, tidier
 }

@@ -6,12 +6,16 @@ import { origin, type Server, tokenBody } from './server.ts';
 import { NoBody, Tokens } from './schemas.ts';
 
 export function addRefresh(app: Server, on: Services, limits: readonly string[]): void {
-  app.post('/refresh', {
-    config: { access: refreshToken(), limits },
-    schema: { summary: 'Get the next tokens of a session', body: NoBody, response: { 200: Tokens } },
-  }, async (request) => {
-    const found = findBearer(request.headers.authorization, 'refresh');
-    if ('problem' in found) throw new Problem(found.problem);
-    return tokenBody(await refresh(on, found.token, origin(request)));
-  });
+  app.post(
+    '/refresh',
+    {
+      config: { access: refreshToken(), limits },
+      schema: { summary: 'Get the next tokens of a session', body: NoBody, response: { 200: Tokens } },
+    },
+    async (request) => {
+      const found = findBearer(request.headers.authorization, 'refresh');
+      if ('problem' in found) throw new Problem(found.problem);
+      return tokenBody(await refresh(on, found.token, origin(request)));
+    },
+  );
 }

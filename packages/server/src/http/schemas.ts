@@ -1,28 +1,47 @@
 import { z } from 'zod';
 
 /** Text that has a UTF-8 form: a lone surrogate would become U+FFFD, and two different passwords one. */
-const wellFormed = (maxLength: number) => z.string().max(maxLength).refine((text) => text.isWellFormed(), 'must be well-formed Unicode');
+const wellFormed = (maxLength: number) =>
+  z
+    .string()
+    .max(maxLength)
+    .refine((text) => text.isWellFormed(), 'must be well-formed Unicode');
 
-export const Credentials = z.strictObject({
-  username: wellFormed(1_024).describe('Any spelling of the name: case and compatibility forms are folded.'),
-  password: wellFormed(4_096).describe('Exactly as it was set.'),
-}).meta({ id: 'Credentials' });
+export const Credentials = z
+  .strictObject({
+    username: wellFormed(1_024).describe('Any spelling of the name: case and compatibility forms are folded.'),
+    password: wellFormed(4_096).describe('Exactly as it was set.'),
+  })
+  .meta({ id: 'Credentials' });
 
-export const Tokens = z.object({
-  access_token: z.string().describe('JWT (RFC 9068), for `Authorization: Bearer`.'),
-  refresh_token: z.string().describe('Opaque, for POST /refresh, once.'),
-  token_type: z.literal('Bearer'),
-  expires_in: z.int().min(0).max(86_400).describe('Seconds that the access token lives.'),
-}).meta({ id: 'Tokens' });
+export const Tokens = z
+  .object({
+    access_token: z.string().describe('JWT (RFC 9068), for `Authorization: Bearer`.'),
+    refresh_token: z.string().describe('Opaque, for POST /refresh, once.'),
+    token_type: z.literal('Bearer'),
+    expires_in: z.int().min(0).max(86_400).describe('Seconds that the access token lives.'),
+  })
+  .meta({ id: 'Tokens' });
 
 export const NoBody = z.strictObject({}).nullish();
 
-export const LogoutBody = z.strictObject({ refresh_token: z.string().max(1_024).optional() }).nullish().meta({ id: 'Logout' });
+export const LogoutBody = z
+  .strictObject({ refresh_token: z.string().max(1_024).optional() })
+  .nullish()
+  .meta({ id: 'Logout' });
 
 export const Message = z.object({ msg: z.string() }).meta({ id: 'Message' });
 
-export const ProblemBody = z.object({
-  type: z.string(), title: z.string(), status: z.int().min(400).max(599), detail: z.string(), instance: z.string(),
-  code: z.string().describe('Stable: branch on it. docs/reference/problems.md lists them.'),
-  msg: z.string(), message: z.string().optional(), 'violated-policies': z.array(z.string()).optional(),
-}).meta({ id: 'Problem' });
+export const ProblemBody = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int().min(400).max(599),
+    detail: z.string(),
+    instance: z.string(),
+    code: z.string().describe('Stable: branch on it. docs/reference/problems.md lists them.'),
+    msg: z.string(),
+    message: z.string().optional(),
+    'violated-policies': z.array(z.string()).optional(),
+  })
+  .meta({ id: 'Problem' });

@@ -14,7 +14,13 @@ import { asText, type Refusal } from './wire/refusal.ts';
 export { peerAddress } from './wire/connections.ts';
 
 /** What is refused before Fastify sees it. */
-export type WireProblemCode = 'https_required' | 'request_malformed' | 'headers_too_large' | 'request_timeout' | 'expectation_failed' | 'method_not_allowed';
+export type WireProblemCode =
+  | 'https_required'
+  | 'request_malformed'
+  | 'headers_too_large'
+  | 'request_timeout'
+  | 'expectation_failed'
+  | 'method_not_allowed';
 
 export type WireTimes = typeof usualTimes;
 
@@ -82,10 +88,22 @@ export function makeWire(options: WireOptions): Wire {
   const { clock, refusal, isProxy } = options;
   const times = { ...usualTimes, ...options.times };
   const state = { draining: false };
-  const connections = makeConnections({ max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress, isProxy, times, clock });
-  let handler: RequestListener = () => { throw new Error('serverFactory has not been called'); };
+  const connections = makeConnections({
+    max: options.maxConnections,
+    maxPerAddress: options.maxConnectionsPerAddress,
+    isProxy,
+    times,
+    clock,
+  });
+  let handler: RequestListener = () => {
+    throw new Error('serverFactory has not been called');
+  };
   const shared: Shared = {
-    clock, refusal, connections, times, state,
+    clock,
+    refusal,
+    connections,
+    times,
+    state,
     // Node's HTTP/2 compatibility objects are made to pass for these, and Fastify takes them so.
     handle: (request, response) => handler(request as IncomingMessage, response as ServerResponse & { req: IncomingMessage }),
   };
@@ -158,7 +176,9 @@ export function makeWire(options: WireOptions): Wire {
       if (start[0] === TLS_HANDSHAKE) {
         const key = endpoints(socket);
         opening.set(key, connection);
-        socket.once('close', () => { if (opening.get(key) === connection) opening.delete(key); });
+        socket.once('close', () => {
+          if (opening.get(key) === connection) opening.delete(key);
+        });
         socket.unshift(start);
         secure.emit('connection', socket);
       } else if (isLetter(start[0])) {
@@ -194,7 +214,7 @@ export function makeWire(options: WireOptions): Wire {
    */
   async function takeQueued(): Promise<void> {
     const until = clock.now() + TAKE_QUEUED_MS;
-    for (let quietTurns = 0; quietTurns < 2 && clock.now() < until; ) {
+    for (let quietTurns = 0; quietTurns < 2 && clock.now() < until;) {
       const before = accepted;
       await setImmediate();
       quietTurns = accepted === before ? quietTurns + 1 : 0;
@@ -213,9 +233,15 @@ const isLetter = (byte = 0): boolean => /[A-Za-z]/.test(String.fromCharCode(byte
 const tlsSettings = {
   minVersion: 'TLSv1.2',
   ciphers: [
-    'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
-    'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384',
-    'ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305',
+    'TLS_AES_128_GCM_SHA256',
+    'TLS_AES_256_GCM_SHA384',
+    'TLS_CHACHA20_POLY1305_SHA256',
+    'ECDHE-ECDSA-AES128-GCM-SHA256',
+    'ECDHE-RSA-AES128-GCM-SHA256',
+    'ECDHE-ECDSA-AES256-GCM-SHA384',
+    'ECDHE-RSA-AES256-GCM-SHA384',
+    'ECDHE-ECDSA-CHACHA20-POLY1305',
+    'ECDHE-RSA-CHACHA20-POLY1305',
   ].join(':'),
   secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   ALPNProtocols: ['h2', 'http/1.1'],

@@ -41,7 +41,11 @@ export type HashPool = {
  * four hashes in there make a token check wait for all of them. The threads start at once and never keep the process
  * alive but while they hash.
  */
-export function hashPool({ threads = Math.max(1, availableParallelism() - 1), maxWaiting = 64, maxWaitMs = 2_000 }: HashPoolOptions = {}): HashPool {
+export function hashPool({
+  threads = Math.max(1, availableParallelism() - 1),
+  maxWaiting = 64,
+  maxWaitMs = 2_000,
+}: HashPoolOptions = {}): HashPool {
   /** In order of arrival; the value takes its job out again. */
   const queue = new Map<Job, () => void>();
   const crew = Array.from({ length: threads }, () => hashThread(next));

@@ -2,7 +2,8 @@ import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, tim
 import { randomBytes } from './secret.ts';
 
 /** 32 bytes for one purpose alone, from a secret (HKDF-SHA256, RFC 5869). */
-export const deriveKey = (secret: string | Uint8Array, purpose: string): Buffer => Buffer.from(hkdfSync('sha256', secret, '', `portcullis ${purpose} v1`, 32));
+export const deriveKey = (secret: string | Uint8Array, purpose: string): Buffer =>
+  Buffer.from(hkdfSync('sha256', secret, '', `portcullis ${purpose} v1`, 32));
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('base64url');
 

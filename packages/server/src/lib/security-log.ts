@@ -28,8 +28,15 @@ const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
  * @throws {Error} when the file cannot be opened.
  */
 export function securityLog(on: { file: string; clock: Clock; sync?: boolean }): SecurityLog {
-  const destination = pino.destination({ dest: standard[on.file] ?? openSync(on.file, 'a', 0o600), sync: on.sync ?? false, maxLength: MAX_BUFFERED_BYTES });
-  const log = pino({ base: null, timestamp: () => `,"time":"${new Date(on.clock.now()).toISOString()}"`, formatters: { level: (level) => ({ level }) } }, destination);
+  const destination = pino.destination({
+    dest: standard[on.file] ?? openSync(on.file, 'a', 0o600),
+    sync: on.sync ?? false,
+    maxLength: MAX_BUFFERED_BYTES,
+  });
+  const log = pino(
+    { base: null, timestamp: () => `,"time":"${new Date(on.clock.now()).toISOString()}"`, formatters: { level: (level) => ({ level }) } },
+    destination,
+  );
   destination.on('error', () => {}); // a log that cannot be written must not end what it watches
 
   const sums = new Map<string, { code: string; block: string; count: number; since: number }>();

@@ -94,7 +94,8 @@ export function duration(min: string, max: string): Kind<number> {
   return {
     takes,
     parse(text) {
-      if (/^0*[1-9]\d*$/.test(text)) throw new Error(`${quote(text)} has no unit: write "${text} seconds" or "${text} minutes", whichever is meant`);
+      if (/^0*[1-9]\d*$/.test(text))
+        throw new Error(`${quote(text)} has no unit: write "${text} seconds" or "${text} minutes", whichever is meant`);
       const ms = parseDuration(text);
       return ms >= minMs && ms <= maxMs ? ms : refuse(text, takes);
     },
@@ -102,7 +103,12 @@ export function duration(min: string, max: string): Kind<number> {
   };
 }
 
-const units = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1_000]] as const;
+const units = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+  ['second', 1_000],
+] as const;
 
 /** In the largest unit that divides it: 900000 as `15 minutes`. */
 function showDuration(ms: number): string {
@@ -152,23 +158,29 @@ export const issuer: Kind<string> = {
 };
 
 /** Exact origins (RFC 6454 section 6.1), each as a browser sends it. */
-export const origins = list('exact origins such as "https://app.example.com" (http only for localhost, 127.0.0.1 and [::1]), with commas between', (text) => {
-  if (text === '*') throw new Error('"*" would let every site in: name each origin');
-  if (text.toLowerCase() === 'null') throw new Error('"null" is the origin of every sandboxed page and local file: name each origin');
-  if (/[*\\^$|(){}+]/.test(text)) throw new Error(`${quote(text)} looks like a pattern, and patterns are not understood: name each origin`);
-  const url = URL.parse(text.includes('://') ? text : `https://${text}`);
-  if (!url?.host) return refuse(text, 'an origin such as "https://app.example.com"');
-  const isLocal = url.protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname);
-  const right = isLocal ? url.origin : `https://${url.host}`;
-  return text === right ? text : refuse(text, 'an exact origin over https', right);
-});
+export const origins = list(
+  'exact origins such as "https://app.example.com" (http only for localhost, 127.0.0.1 and [::1]), with commas between',
+  (text) => {
+    if (text === '*') throw new Error('"*" would let every site in: name each origin');
+    if (text.toLowerCase() === 'null') throw new Error('"null" is the origin of every sandboxed page and local file: name each origin');
+    if (/[*\\^$|(){}+]/.test(text))
+      throw new Error(`${quote(text)} looks like a pattern, and patterns are not understood: name each origin`);
+    const url = URL.parse(text.includes('://') ? text : `https://${text}`);
+    if (!url?.host) return refuse(text, 'an origin such as "https://app.example.com"');
+    const isLocal = url.protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname);
+    const right = isLocal ? url.origin : `https://${url.host}`;
+    return text === right ? text : refuse(text, 'an exact origin over https', right);
+  },
+);
 
 /** Addresses and CIDR blocks. A block of everything is refused: anyone could then claim any address. */
 export const proxies = list('IP addresses and CIDR blocks, with commas between', (text) => {
   const [, block = '', bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
   const version = isIP(block);
-  if (version === 0 || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return refuse(text, 'an IP address or a CIDR block such as "10.0.0.0/8"');
-  if (Number(bits ?? 1) === 0) throw new Error(`${quote(text)} would believe whatever address any caller claims: name the blocks of the proxies`);
+  if (version === 0 || Number(bits ?? 1) > (version === 4 ? 32 : 128))
+    return refuse(text, 'an IP address or a CIDR block such as "10.0.0.0/8"');
+  if (Number(bits ?? 1) === 0)
+    throw new Error(`${quote(text)} would believe whatever address any caller claims: name the blocks of the proxies`);
   return text;
 });
 
@@ -204,11 +216,15 @@ export const secret: Kind<string> = {
   // What is wrong is said without the text, or any part of it.
   parse(text) {
     const wrong =
-      Buffer.byteLength(text) < 32 ? 'it is shorter than 32 bytes'
-      : text.includes('\uFFFD') ? 'it is not text in UTF-8'
-      : new Set(text).size < 10 ? 'it has fewer than 10 different characters'
-      : repeatsItself(text) ? 'it is one short text, repeated'
-      : undefined;
+      Buffer.byteLength(text) < 32
+        ? 'it is shorter than 32 bytes'
+        : text.includes('\uFFFD')
+          ? 'it is not text in UTF-8'
+          : new Set(text).size < 10
+            ? 'it has fewer than 10 different characters'
+            : repeatsItself(text)
+              ? 'it is one short text, repeated'
+              : undefined;
     if (wrong) throw new Error(`${wrong}: write ${secret.takes}`);
     return text;
   },

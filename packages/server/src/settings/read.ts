@@ -32,8 +32,12 @@ export function readSettings({ mode, env, flags, readFile }: Sources): Reading {
   const origins: Record<string, Origin> = {};
 
   const links = Object.keys(env).filter((variable) => isServiceLink(variable, env[variable]));
-  const notes = links.length ? [`Passed over ${links.join(', ')}: Kubernetes sets them for a service of this name; enableServiceLinks: false keeps them out.`] : [];
-  const own = Object.fromEntries(Object.entries(env).filter(([variable]) => variable.startsWith('PORTCULLIS_') && !links.includes(variable)));
+  const notes = links.length
+    ? [`Passed over ${links.join(', ')}: Kubernetes sets them for a service of this name; enableServiceLinks: false keeps them out.`]
+    : [];
+  const own = Object.fromEntries(
+    Object.entries(env).filter(([variable]) => variable.startsWith('PORTCULLIS_') && !links.includes(variable)),
+  );
   const path = flags['configFile'] ?? own['PORTCULLIS_CONFIG_FILE'];
 
   for (const said of [...byDefault(mode), ...inFile(path, readFile), ...inEnvironment(own, readFile), ...inFlags(flags)]) {
@@ -49,7 +53,9 @@ export function readSettings({ mode, env, flags, readFile }: Sources): Reading {
 
   // Every row with a default was read by its own kind, or is in `wrong`, and then no demand is asked about it.
   const settings = values as Settings;
-  const broken = demands.filter((demand) => (demand.under ?? mode) === mode && !demand.of.some((name) => wrong.has(name)) && demand.isBroken(settings));
+  const broken = demands.filter(
+    (demand) => (demand.under ?? mode) === mode && !demand.of.some((name) => wrong.has(name)) && demand.isBroken(settings),
+  );
   mistakes.push(...broken.map((demand) => complaint(demand, settings, origins)));
   return mistakes.length ? { mistakes: mistakes.map(oneLine), known: settings, notes } : { settings, origins, notes };
 }
@@ -100,7 +106,8 @@ function* inFile(path: string | undefined, readFile: Sources['readFile']): Gener
     const label = `${variableOf(row)} (file, "${key}")`;
     const text = textOf(value, row.kind);
     if (row.env === 'CONFIG_FILE') yield { label, row, wrong: 'a file cannot name another one: set it in the environment or by its flag' };
-    else if (text === undefined) yield { label, row, wrong: `${jsonTypeOf(value)} does not fit: it takes ${row.kind.takes}, as ${jsonTypes(row.kind)}` };
+    else if (text === undefined)
+      yield { label, row, wrong: `${jsonTypeOf(value)} does not fit: it takes ${row.kind.takes}, as ${jsonTypes(row.kind)}` };
     else yield { label, row, origin: 'file', text };
   }
 }
@@ -170,13 +177,16 @@ function parse<T>(kind: Kind<T>, text: string): T {
 function textOf(value: unknown, kind: Kind<unknown>): string | undefined {
   if (typeof value === 'string') return value;
   if (typeof value === kind.json) return String(value);
-  if (kind.separator && Array.isArray(value) && value.every((item) => typeof item === 'string' && item !== '')) return value.join(kind.separator);
+  if (kind.separator && Array.isArray(value) && value.every((item) => typeof item === 'string' && item !== ''))
+    return value.join(kind.separator);
   return undefined;
 }
 
-const jsonTypeOf = (value: unknown): string => (value === null ? 'null' : Array.isArray(value) ? 'this array' : typeof value === 'object' ? 'an object' : `a ${typeof value}`);
+const jsonTypeOf = (value: unknown): string =>
+  value === null ? 'null' : Array.isArray(value) ? 'this array' : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 
-const jsonTypes = (kind: Kind<unknown>): string => `a string${kind.json ? ` or a ${kind.json}` : kind.separator ? ' or an array of strings' : ''}`;
+const jsonTypes = (kind: Kind<unknown>): string =>
+  `a string${kind.json ? ` or a ${kind.json}` : kind.separator ? ' or an array of strings' : ''}`;
 
 /** What a broken demand says: of whom, with what it is set to, and the same of the others that it looked at. */
 function complaint({ of: [first, ...others], says }: Demand, settings: Settings, origins: Origins): string {
@@ -207,7 +217,11 @@ function unknown(name: string, names: readonly string[]): string {
 }
 
 /** A name without what differs between variable, key and flag. */
-const bare = (name: string): string => name.replace(/^PORTCULLIS_/i, '').replace(/[^a-z\d]/gi, '').toLowerCase();
+const bare = (name: string): string =>
+  name
+    .replace(/^PORTCULLIS_/i, '')
+    .replace(/[^a-z\d]/gi, '')
+    .toLowerCase();
 
 function attempt<T>(act: () => T): { readonly value: T } | { readonly error: unknown } {
   try {

@@ -1,7 +1,16 @@
 export const auditActions = [
-  'login', 'login_failed', 'logout', 'refresh_replayed', 'sessions_ended',
-  'user_added', 'user_disabled', 'user_enabled', 'user_removed', 'password_set',
-  'key_made', 'key_imported',
+  'login',
+  'login_failed',
+  'logout',
+  'refresh_replayed',
+  'sessions_ended',
+  'user_added',
+  'user_disabled',
+  'user_enabled',
+  'user_removed',
+  'password_set',
+  'key_made',
+  'key_imported',
 ] as const;
 export type AuditAction = (typeof auditActions)[number];
 

@@ -16,7 +16,11 @@ export async function makeKey(alg: Algorithm, masterSecret: string, times: { cre
  * A key that an operator brings: PEM (PKCS #8, PKCS #1 or SEC 1) or JWK.
  * @throws {Problem} `key_unusable`
  */
-export async function importedKey(text: string, masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
+export async function importedKey(
+  text: string,
+  masterSecret: string,
+  times: { createdAt: number; activeFrom: number },
+): Promise<StoredKey> {
   const given = readJwk(text);
   const jwk = keyAlone(given);
   const alg = algorithmOf(jwk);
@@ -30,10 +34,26 @@ export function openPrivateJwk(key: StoredKey, masterSecret: string): JWK | unde
   return text === undefined ? undefined : (JSON.parse(text) as JWK); // we sealed it ourselves
 }
 
-async function storedKey(jwk: JWK, alg: Algorithm, origin: StoredKey['origin'], masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
-  const kid = jwk.kty === 'oct' ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(jwk.k ?? '', 'kid')) })).slice(0, 22)}` : await calculateJwkThumbprint(jwk);
+async function storedKey(
+  jwk: JWK,
+  alg: Algorithm,
+  origin: StoredKey['origin'],
+  masterSecret: string,
+  times: { createdAt: number; activeFrom: number },
+): Promise<StoredKey> {
+  const kid =
+    jwk.kty === 'oct'
+      ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(jwk.k ?? '', 'kid')) })).slice(0, 22)}`
+      : await calculateJwkThumbprint(jwk);
   const publicJwk = jwk.kty === 'oct' ? undefined : JSON.stringify({ ...publicHalf(jwk), kid, alg, use: 'sig' });
-  return { kid, alg, origin, ...times, publicJwk, sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid) };
+  return {
+    kid,
+    alg,
+    origin,
+    ...times,
+    publicJwk,
+    sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid),
+  };
 }
 
 const publicHalf = ({ kty, crv, x, y, n, e }: JWK): JWK => ({ kty, crv, x, y, n, e });

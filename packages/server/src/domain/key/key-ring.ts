@@ -23,7 +23,8 @@ export function keyRing(on: { keys: Pick<Keys, 'list'>; clock: Clock; masterSecr
     const known = ring.get(stored.kid);
     if (known) return known;
     const privateJwk = openPrivateJwk(stored, on.masterSecret);
-    if (!privateJwk) throw new Error(`the master secret does not open the key ${stored.kid}: it is not the one that this store was made with`);
+    if (!privateJwk)
+      throw new Error(`the master secret does not open the key ${stored.kid}: it is not the one that this store was made with`);
     const sign = await importJWK(privateJwk, stored.alg);
     const key = stored.publicJwk === undefined ? sign : await importJWK(JSON.parse(stored.publicJwk), stored.alg);
     return { stored, sign, verify: { kid: stored.kid, alg: stored.alg, key } };
@@ -41,7 +42,9 @@ export function keyRing(on: { keys: Pick<Keys, 'list'>; clock: Clock; masterSecr
       throw new Error('the store has no active key');
     },
     jwks: () => ({
-      keys: [...ring.values()].flatMap((key) => (stateOf(key) === 'gone' || key.stored.publicJwk === undefined ? [] : [JSON.parse(key.stored.publicJwk) as JWK])),
+      keys: [...ring.values()].flatMap((key) =>
+        stateOf(key) === 'gone' || key.stored.publicJwk === undefined ? [] : [JSON.parse(key.stored.publicJwk) as JWK],
+      ),
     }),
     async load() {
       const stored = await on.keys.list();

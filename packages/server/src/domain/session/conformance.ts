@@ -17,10 +17,22 @@ export function sessionsConformance(name: string, make: Make): void {
   suite(`${name}: adding`, () => {
     test('a session is found as it was added', async (t) => {
       const { sessions } = await withUser(make, t);
-      const session = { ...newSession('ses_1'), authenticatedAt: start - 5, accessUntil: start + 7, address: '2001:db8::1', userAgent: "it's \u{1f600}" };
+      const session = {
+        ...newSession('ses_1'),
+        authenticatedAt: start - 5,
+        accessUntil: start + 7,
+        address: '2001:db8::1',
+        userAgent: "it's \u{1f600}",
+      };
       assert.equal(await sessions.add(session, 1), 'added');
       const { tokenHash: _, ...rest } = session;
-      assert.deepEqual(await sessions.find('ses_1'), { ...rest, lastUsedAt: start, generation: 0, endedAt: undefined, endedBecause: undefined });
+      assert.deepEqual(await sessions.find('ses_1'), {
+        ...rest,
+        lastUsedAt: start,
+        generation: 0,
+        endedAt: undefined,
+        endedBecause: undefined,
+      });
       assert.equal(await sessions.find('ses_2'), undefined);
     });
 
@@ -55,7 +67,9 @@ export function sessionsConformance(name: string, make: Make): void {
   suite(`${name}: rotating`, () => {
     test('R1: of fifty at once one rotates, the rest are told what it got, and the chain has one end', async (t) => {
       const { sessions, together } = await withSession(make, t);
-      const all = await Promise.all(Array.from({ length: 50 }, (_, i) => together((stores) => stores.sessions.rotate(rotation('h0', `h1.${i}`, start + 1)))));
+      const all = await Promise.all(
+        Array.from({ length: 50 }, (_, i) => together((stores) => stores.sessions.rotate(rotation('h0', `h1.${i}`, start + 1)))),
+      );
       const won = all.findIndex(({ outcome }) => outcome === 'rotated');
       assert.deepEqual(tally(all), { rotated: 1, repeated: 49 });
       for (const one of all) if (one.outcome === 'repeated') assert.equal(one.successorSeal, `seal of h1.${won}`);
@@ -84,7 +98,12 @@ export function sessionsConformance(name: string, make: Make): void {
     });
 
     test('R2: again within the grace gives the same, as often as it is asked; at its end it is a replay', async (t) => {
-      for (const [late, expected] of [[0, 'repeated'], [graceMs - 1, 'repeated'], [graceMs, 'replayed'], [graceMs + 1, 'replayed']] as const) {
+      for (const [late, expected] of [
+        [0, 'repeated'],
+        [graceMs - 1, 'repeated'],
+        [graceMs, 'replayed'],
+        [graceMs + 1, 'replayed'],
+      ] as const) {
         const { sessions } = await withSession(make, t);
         await sessions.rotate(rotation('h0', 'h1', start + 1));
         if (expected === 'repeated') await sessions.rotate(rotation('h0', 'h7', start + 1));
@@ -92,7 +111,10 @@ export function sessionsConformance(name: string, make: Make): void {
         assert.equal(again.outcome, expected, `${late} ms later`);
         if (again.outcome === 'repeated') assert.equal(again.successorSeal, 'seal of h1');
         assert.equal((await sessions.find('ses_1'))?.generation, 1);
-        assert.equal((await sessions.rotate(rotation('h1', 'h2', start + 1 + late))).outcome, expected === 'repeated' ? 'rotated' : 'ended');
+        assert.equal(
+          (await sessions.rotate(rotation('h1', 'h2', start + 1 + late))).outcome,
+          expected === 'repeated' ? 'rotated' : 'ended',
+        );
       }
     });
 
@@ -120,9 +142,14 @@ export function sessionsConformance(name: string, make: Make): void {
     test('R3: any other token of the chain ends the session, once, for whoever holds the last one too', async (t) => {
       const { sessions } = await withSession(make, t);
       for (let i = 0; i < 5; i += 1) await sessions.rotate(rotation(`h${i}`, `h${i + 1}`, start + i));
-      const all = await Promise.all(Array.from({ length: 5 }, () => sessions.rotate(rotation('h2', 'h9', start + 5, { accessUntil: start + 99_999 }))));
+      const all = await Promise.all(
+        Array.from({ length: 5 }, () => sessions.rotate(rotation('h2', 'h9', start + 5, { accessUntil: start + 99_999 }))),
+      );
       assert.deepEqual(tally(all), { replayed: 1, ended: 4 });
-      assert.deepEqual(all.find(({ outcome }) => outcome === 'replayed'), { outcome: 'replayed', ended: { id: 'ses_1', userId: 'usr_1', accessUntil: start + 900 } });
+      assert.deepEqual(
+        all.find(({ outcome }) => outcome === 'replayed'),
+        { outcome: 'replayed', ended: { id: 'ses_1', userId: 'usr_1', accessUntil: start + 900 } },
+      );
       assert.equal((await sessions.rotate(rotation('h5', 'h6', start + 5))).outcome, 'ended');
       const { endedAt, endedBecause, generation } = (await sessions.find('ses_1')) ?? {};
       assert.deepEqual({ endedAt, endedBecause, generation }, { endedAt: start + 5, endedBecause: 'replay', generation: 5 });
@@ -143,7 +170,8 @@ export function sessionsConformance(name: string, make: Make): void {
 
       await sessions.end('ses_1', 'logout', start + 1);
       const ended = await sessions.find('ses_1');
-      for (const hash of ['h0', 'h1', 'never ours']) assert.deepEqual(await sessions.rotate(rotation(hash, 'h2', start + 2)), { outcome: 'ended' });
+      for (const hash of ['h0', 'h1', 'never ours'])
+        assert.deepEqual(await sessions.rotate(rotation(hash, 'h2', start + 2)), { outcome: 'ended' });
       assert.deepEqual(await sessions.find('ses_1'), ended);
       assert.deepEqual(await sessions.rotate({ ...rotation('h0', 'h1', start), id: 'ses_unknown' }), { outcome: 'ended' });
     });
@@ -151,7 +179,8 @@ export function sessionsConformance(name: string, make: Make): void {
     test('R5: the absolute end is exact, and no rotation moves it', async (t) => {
       const { sessions } = await withSession(make, t);
       assert.equal((await sessions.rotate(rotation('h0', 'h1', start + lifeMs - 1))).outcome, 'rotated');
-      for (const hash of ['h1', 'h0', 'never ours']) assert.deepEqual(await sessions.rotate(rotation(hash, 'h2', start + lifeMs)), { outcome: 'expired' });
+      for (const hash of ['h1', 'h0', 'never ours'])
+        assert.deepEqual(await sessions.rotate(rotation(hash, 'h2', start + lifeMs)), { outcome: 'expired' });
       const { expiresAt, endedAt } = (await sessions.find('ses_1')) ?? {};
       assert.deepEqual({ expiresAt, endedAt }, { expiresAt: start + lifeMs, endedAt: undefined });
     });
@@ -175,11 +204,23 @@ export function sessionsConformance(name: string, make: Make): void {
     test('a rotation that is thrown away has not happened', async (t) => {
       const { sessions, together } = await withSession(make, t);
       const before = await sessions.find('ses_1');
-      await assert.rejects(together(async (stores) => { await stores.sessions.rotate(rotation('h0', 'h1', start + 1)); throw new Error('halfway'); }), /halfway/);
+      await assert.rejects(
+        together(async (stores) => {
+          await stores.sessions.rotate(rotation('h0', 'h1', start + 1));
+          throw new Error('halfway');
+        }),
+        /halfway/,
+      );
       assert.deepEqual(await sessions.find('ses_1'), before);
       await sessions.rotate(rotation('h0', 'h1', start));
       await sessions.rotate(rotation('h1', 'h2', start));
-      await assert.rejects(together(async (stores) => { assert.equal((await stores.sessions.rotate(rotation('h0', 'h9', start))).outcome, 'replayed'); throw new Error('halfway'); }), /halfway/);
+      await assert.rejects(
+        together(async (stores) => {
+          assert.equal((await stores.sessions.rotate(rotation('h0', 'h9', start))).outcome, 'replayed');
+          throw new Error('halfway');
+        }),
+        /halfway/,
+      );
       assert.equal((await sessions.rotate(rotation('h2', 'h3', start))).outcome, 'rotated');
     });
   });
@@ -189,7 +230,10 @@ export function sessionsConformance(name: string, make: Make): void {
       const { sessions, together } = await withSession(make, t);
       await sessions.add(newSession('ses_2'), 1);
       const all = await Promise.all(endings.map((because) => together((stores) => stores.sessions.end('ses_1', because, start + 3))));
-      assert.deepEqual(all.filter((ended) => ended), [{ id: 'ses_1', userId: 'usr_1', accessUntil: start + 900 }]);
+      assert.deepEqual(
+        all.filter((ended) => ended),
+        [{ id: 'ses_1', userId: 'usr_1', accessUntil: start + 900 }],
+      );
       assert.equal(await sessions.end('ses_1', 'admin', start + 4), undefined);
       assert.equal((await sessions.find('ses_1'))?.endedAt, start + 3);
       assert.equal((await sessions.find('ses_2'))?.endedAt, undefined);
@@ -213,14 +257,21 @@ export function sessionsConformance(name: string, make: Make): void {
       await sessions.add({ ...newSession('ses_short'), expiresAt: start + 5 }, 1);
       await sessions.end('ses_2', 'logout', start + 1);
       const ended = await sessions.endAllOf('usr_1', 'password_changed', start + 5);
-      assert.deepEqual(ended.toSorted((a, b) => (a.id < b.id ? -1 : 1)), ['ses_1', 'ses_3'].map((id) => ({ id, userId: 'usr_1', accessUntil: start + 900 })));
+      assert.deepEqual(
+        ended.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+        ['ses_1', 'ses_3'].map((id) => ({ id, userId: 'usr_1', accessUntil: start + 900 })),
+      );
       assert.deepEqual(await sessions.endAllOf('usr_1', 'admin', start + 5), []);
-      assert.deepEqual(await Promise.all(['ses_1', 'ses_2', 'ses_3', 'ses_other'].map(async (id) => (await sessions.find(id))?.endedBecause)), ['password_changed', 'logout', 'password_changed', undefined]);
+      assert.deepEqual(
+        await Promise.all(['ses_1', 'ses_2', 'ses_3', 'ses_other'].map(async (id) => (await sessions.find(id))?.endedBecause)),
+        ['password_changed', 'logout', 'password_changed', undefined],
+      );
     });
 
     test('beside a new one only the latest stay, whichever way ids and times lie', async (t) => {
       const { sessions } = await withTwoUsers(make, t);
-      for (const [i, id] of ['ses_d', 'ses_a', 'ses_c', 'ses_b'].entries()) await sessions.add({ ...newSession(id), createdAt: start + i }, 1);
+      for (const [i, id] of ['ses_d', 'ses_a', 'ses_c', 'ses_b'].entries())
+        await sessions.add({ ...newSession(id), createdAt: start + i }, 1);
       await sessions.add({ ...newSession('ses_other'), userId: 'usr_2', createdAt: start - 1 }, 1);
       await sessions.add({ ...newSession('ses_ended'), createdAt: start + 9 }, 1);
       await sessions.end('ses_ended', 'logout', start + 9);
@@ -228,7 +279,10 @@ export function sessionsConformance(name: string, make: Make): void {
       const mine = { id: 'ses_new', userId: 'usr_1' };
 
       assert.deepEqual(await sessions.endOldest(mine, 5, start + 9), []);
-      assert.deepEqual((await sessions.endOldest(mine, 4, start + 9)).map(({ id }) => id), ['ses_d']);
+      assert.deepEqual(
+        (await sessions.endOldest(mine, 4, start + 9)).map(({ id }) => id),
+        ['ses_d'],
+      );
       assert.equal((await sessions.find('ses_d'))?.endedBecause, 'too_many');
       assert.deepEqual(await sessions.endOldest(mine, 4, start + 9), []);
       assert.deepEqual((await sessions.endOldest(mine, 1, start + 9)).map(({ id }) => id).toSorted(), ['ses_a', 'ses_b', 'ses_c']);
@@ -239,12 +293,21 @@ export function sessionsConformance(name: string, make: Make): void {
     test('of those opened in the same millisecond, the new one stays', async (t) => {
       const { sessions } = await withUser(make, t);
       for (const id of ['ses_b', 'ses_a']) await sessions.add(newSession(id), 1);
-      assert.deepEqual((await sessions.endOldest({ id: 'ses_a', userId: 'usr_1' }, 1, start)).map(({ id }) => id), ['ses_b']);
+      assert.deepEqual(
+        (await sessions.endOldest({ id: 'ses_a', userId: 'usr_1' }, 1, start)).map(({ id }) => id),
+        ['ses_b'],
+      );
     });
 
     test('an end that is thrown away has not come', async (t) => {
       const { sessions, together } = await withSession(make, t);
-      await assert.rejects(together(async (stores) => { await stores.sessions.endAllOf('usr_1', 'admin', start); throw new Error('halfway'); }), /halfway/);
+      await assert.rejects(
+        together(async (stores) => {
+          await stores.sessions.endAllOf('usr_1', 'admin', start);
+          throw new Error('halfway');
+        }),
+        /halfway/,
+      );
       assert.equal((await sessions.rotate(rotation('h0', 'h1', start))).outcome, 'rotated');
       assert.deepEqual(await sessions.listRevoked(start), []);
     });
@@ -253,7 +316,12 @@ export function sessionsConformance(name: string, make: Make): void {
   suite(`${name}: listing and deleting`, () => {
     test('the living ones, newest first, of one user or of all, so many', async (t) => {
       const { sessions } = await withTwoUsers(make, t);
-      for (const [id, createdAt, userId] of [['ses_1', 3, 'usr_1'], ['ses_2', 1, 'usr_1'], ['ses_3', 3, 'usr_2'], ['ses_4', 2, 'usr_1']] as const) {
+      for (const [id, createdAt, userId] of [
+        ['ses_1', 3, 'usr_1'],
+        ['ses_2', 1, 'usr_1'],
+        ['ses_3', 3, 'usr_2'],
+        ['ses_4', 2, 'usr_1'],
+      ] as const) {
         await sessions.add({ ...newSession(id), userId, createdAt: start + createdAt }, 1);
       }
       await sessions.end('ses_4', 'logout', start + 5);
@@ -268,11 +336,22 @@ export function sessionsConformance(name: string, make: Make): void {
 
     test('revoked is what has ended while an access token may live, until exactly its end', async (t) => {
       const { sessions } = await withUser(make, t);
-      for (const [id, accessUntil] of [['ses_1', 10], ['ses_2', 20], ['ses_live', 30]] as const) await sessions.add({ ...newSession(id), accessUntil: start + accessUntil }, 1);
+      for (const [id, accessUntil] of [
+        ['ses_1', 10],
+        ['ses_2', 20],
+        ['ses_live', 30],
+      ] as const)
+        await sessions.add({ ...newSession(id), accessUntil: start + accessUntil }, 1);
       for (const id of ['ses_1', 'ses_2']) await sessions.end(id, 'admin', start + 1);
       const at = async (ms: number) => (await sessions.listRevoked(start + ms)).toSorted((a, b) => a.accessUntil - b.accessUntil);
-      assert.deepEqual(await at(9), [{ id: 'ses_1', userId: 'usr_1', accessUntil: start + 10 }, { id: 'ses_2', userId: 'usr_1', accessUntil: start + 20 }]);
-      assert.deepEqual((await at(10)).map(({ id }) => id), ['ses_2']);
+      assert.deepEqual(await at(9), [
+        { id: 'ses_1', userId: 'usr_1', accessUntil: start + 10 },
+        { id: 'ses_2', userId: 'usr_1', accessUntil: start + 20 },
+      ]);
+      assert.deepEqual(
+        (await at(10)).map(({ id }) => id),
+        ['ses_2'],
+      );
       assert.deepEqual(await at(20), []);
     });
 
@@ -317,11 +396,27 @@ async function withSession(make: Make, t: TestContext) {
 }
 
 const newSession = (id: string): NewSession => ({
-  id, userId: 'usr_1', createdAt: start, authenticatedAt: start, expiresAt: start + lifeMs, accessUntil: start + 900, address: '192.0.2.1', userAgent: 'test', tokenHash: 'h0',
+  id,
+  userId: 'usr_1',
+  createdAt: start,
+  authenticatedAt: start,
+  expiresAt: start + lifeMs,
+  accessUntil: start + 900,
+  address: '192.0.2.1',
+  userAgent: 'test',
+  tokenHash: 'h0',
 });
 
 const rotation = (presentedHash: string, nextHash: string, at: number, more: Partial<RotateRequest> = {}): RotateRequest => ({
-  id: 'ses_1', presentedHash, nextHash, successorSeal: `seal of ${nextHash}`, at, graceMs, idleMs: undefined, accessUntil: start + 900, ...more,
+  id: 'ses_1',
+  presentedHash,
+  nextHash,
+  successorSeal: `seal of ${nextHash}`,
+  at,
+  graceMs,
+  idleMs: undefined,
+  accessUntil: start + 900,
+  ...more,
 });
 
 const tally = (rotations: readonly Rotation[]): Record<string, number> =>

@@ -23,7 +23,12 @@ export interface RevokedSessions extends Revocations {
  *   most once a turn of the event loop.
  * @param on.onChanged what else must be read anew then; until it has been, nobody is believed either.
  */
-export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; clock: Clock; changedElsewhere: () => boolean; onChanged?: () => Promise<void> }): RevokedSessions {
+export function revokedSessions(on: {
+  sessions: Pick<Sessions, 'listRevoked'>;
+  clock: Clock;
+  changedElsewhere: () => boolean;
+  onChanged?: () => Promise<void>;
+}): RevokedSessions {
   const untilOf = new Map<string, number>();
   let askedThisTurn = false;
   let loading: Promise<void> | undefined;
@@ -38,12 +43,21 @@ export function revokedSessions(on: { sessions: Pick<Sessions, 'listRevoked'>; c
   function look(): void {
     const changed = on.changedElsewhere(); // where it throws, whoever asks next must ask again
     askedThisTurn = true;
-    setImmediate(() => { askedThisTurn = false; });
+    setImmediate(() => {
+      askedThisTurn = false;
+    });
     if (!changed && !hasFailed) return;
     hasFailed = false;
     const current = Promise.all([load(), on.onChanged?.()]).then(() => {});
     loading = current;
-    current.then(() => { if (loading === current) loading = undefined; }, () => { if (loading === current) hasFailed = true; });
+    current.then(
+      () => {
+        if (loading === current) loading = undefined;
+      },
+      () => {
+        if (loading === current) hasFailed = true;
+      },
+    );
   }
 
   return {

@@ -27,8 +27,18 @@ export function accessTokenMint(on: { keyRing: KeyRing; clock: Clock; issuer: st
       const iat = Math.floor(at / 1_000);
       const exp = Math.floor(Math.min(expiryFor(at), session.expiresAt) / 1_000);
       const claims = {
-        iss: on.issuer, aud: on.audience, sub: user.id, client_id: CLIENT_ID, sid: session.id, jti: newId('token'),
-        iat, nbf: iat, exp, scope: '', username: user.username, auth_time: Math.floor(session.authenticatedAt / 1_000),
+        iss: on.issuer,
+        aud: on.audience,
+        sub: user.id,
+        client_id: CLIENT_ID,
+        sid: session.id,
+        jti: newId('token'),
+        iat,
+        nbf: iat,
+        exp,
+        scope: '',
+        username: user.username,
+        auth_time: Math.floor(session.authenticatedAt / 1_000),
       };
       const text = await new SignJWT(claims).setProtectedHeader({ alg, typ: 'at+jwt', kid }).sign(key);
       return { text, expiresInS: exp - iat };

@@ -66,7 +66,12 @@ export function refreshTokens(masterSecret: string): RefreshTokens {
       const bytes = Buffer.from(body, 'base64url');
       if (bytes.toString('base64url') !== body || text.slice(-CHECKSUM_LENGTH) !== checksum(body)) return undefined;
       if (!isSame(bytes.subarray(MAC_AT), macOf(bytes))) return undefined;
-      return { sessionId: sessionIdOf(bytes.subarray(0, 16)), generation: bytes.readUInt32BE(16), secret: bytes.subarray(SECRET_AT, MAC_AT), hash: sha256(text) };
+      return {
+        sessionId: sessionIdOf(bytes.subarray(0, 16)),
+        generation: bytes.readUInt32BE(16),
+        secret: bytes.subarray(SECRET_AT, MAC_AT),
+        hash: sha256(text),
+      };
     },
 
     next(token) {

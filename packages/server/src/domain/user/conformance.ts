@@ -7,7 +7,10 @@ import type { User } from './user.ts';
  * What every implementation of `Users`, and of `Together`, must do, as a suite of node:test.
  * @param make gives empty stores that end with the test.
  */
-export function usersConformance(name: string, make: (t: TestContext) => Promise<Pick<Stores, 'users'> & { readonly together: Together }>): void {
+export function usersConformance(
+  name: string,
+  make: (t: TestContext) => Promise<Pick<Stores, 'users'> & { readonly together: Together }>,
+): void {
   suite(name, () => {
     test('a user is found by id and by any spelling of the name, as it was added', async (t) => {
       const { users } = await make(t);
@@ -17,8 +20,10 @@ export function usersConformance(name: string, make: (t: TestContext) => Promise
       await users.add(two);
       assert.deepEqual(await users.find('usr_1'), one);
       assert.deepEqual(await users.find('usr_2'), two);
-      for (const spelling of ['Zoë Ångström', 'ZOË ÅNGSTRÖM', 'zoe\u0308 a\u030angstro\u0308m', '  zoë \t ångström ', 'ｚｏë ångström']) assert.deepEqual(await users.findByName(spelling), one, spelling);
-      for (const other of ['zoë', 'zoëångström', '', 'usr_1', "' or 1=1 --", 'z%', '\u0000']) assert.equal(await users.findByName(other), undefined, other);
+      for (const spelling of ['Zoë Ångström', 'ZOË ÅNGSTRÖM', 'zoe\u0308 a\u030angstro\u0308m', '  zoë \t ångström ', 'ｚｏë ångström'])
+        assert.deepEqual(await users.findByName(spelling), one, spelling);
+      for (const other of ['zoë', 'zoëångström', '', 'usr_1', "' or 1=1 --", 'z%', '\u0000'])
+        assert.equal(await users.findByName(other), undefined, other);
       for (const other of ['usr_3', 'USR_1', '', 'zoe']) assert.equal(await users.find(other), undefined, other);
     });
 
@@ -35,7 +40,9 @@ export function usersConformance(name: string, make: (t: TestContext) => Promise
 
     test('of many who take one name at once, one gets it', async (t) => {
       const { users, together } = await make(t);
-      const tries = Array.from({ length: 20 }, (_, i) => together((stores) => stores.users.add(newUser(`usr_${i}`, i % 2 ? 'anna' : 'ANNA'))));
+      const tries = Array.from({ length: 20 }, (_, i) =>
+        together((stores) => stores.users.add(newUser(`usr_${i}`, i % 2 ? 'anna' : 'ANNA'))),
+      );
       const outcomes = await Promise.allSettled(tries);
       assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
       assert.equal((await users.list({ limit: 100 })).length, 1);
@@ -45,7 +52,8 @@ export function usersConformance(name: string, make: (t: TestContext) => Promise
       const { users } = await make(t);
       const names = ['bob', 'Carla', 'anna', 'dave', 'Éva', 'b', 'bo b'];
       for (const [i, username] of names.entries()) await users.add(newUser(`usr_${i}`, username));
-      const page = async (after?: string) => (await users.list({ limit: 2, ...(after !== undefined && { after }) })).map(({ username }) => username);
+      const page = async (after?: string) =>
+        (await users.list({ limit: 2, ...(after !== undefined && { after }) })).map(({ username }) => username);
 
       const seen: string[] = [];
       for (let names = await page(); names.length; names = await page(names.at(-1))) seen.push(...names);
@@ -100,12 +108,21 @@ export function usersConformance(name: string, make: (t: TestContext) => Promise
       });
       await assert.rejects(halfway, (error) => error === why);
       assert.equal(await users.find('usr_1'), undefined);
-      await assert.rejects(together(async (stores) => {
-        await stores.users.add(newUser('usr_1', 'anna'));
-        await stores.users.add(newUser('usr_2', 'ANNA'));
-      }), { code: 'username_taken' });
+      await assert.rejects(
+        together(async (stores) => {
+          await stores.users.add(newUser('usr_1', 'anna'));
+          await stores.users.add(newUser('usr_2', 'ANNA'));
+        }),
+        { code: 'username_taken' },
+      );
       assert.deepEqual(await users.list({ limit: 10 }), []);
-      assert.equal(await together(async (stores) => { await stores.users.add(newUser('usr_1', 'anna')); return 7; }), 7);
+      assert.equal(
+        await together(async (stores) => {
+          await stores.users.add(newUser('usr_1', 'anna'));
+          return 7;
+        }),
+        7,
+      );
       assert.ok(await users.find('usr_1'));
     });
 
@@ -125,4 +142,10 @@ export function usersConformance(name: string, make: (t: TestContext) => Promise
   });
 }
 
-const newUser = (id: string, username: string): User => ({ id, username, createdAt: 1_767_225_600_000, disabledAt: undefined, isDemo: false });
+const newUser = (id: string, username: string): User => ({
+  id,
+  username,
+  createdAt: 1_767_225_600_000,
+  disabledAt: undefined,
+  isDemo: false,
+});

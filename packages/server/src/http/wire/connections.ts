@@ -32,10 +32,14 @@ export type Phase = {
 export const held: unique symbol = Symbol('connection');
 
 declare module 'node:net' {
-  interface Socket { [held]?: Connection }
+  interface Socket {
+    [held]?: Connection;
+  }
 }
 declare module 'node:http2' {
-  interface ServerHttp2Stream { [held]?: Connection }
+  interface ServerHttp2Stream {
+    [held]?: Connection;
+  }
 }
 
 /** The peer's address, worked out once a connection. It is the proxy's where there is one. */
@@ -47,7 +51,13 @@ export function peerAddress(request: IncomingMessage | Http2ServerRequest): stri
 export type Connections = ReturnType<typeof makeConnections>;
 
 /** The open connections, of which there are never more than the bounds allow: the one longest idle makes room. */
-export function makeConnections({ max, maxPerAddress, isProxy, times, clock }: {
+export function makeConnections({
+  max,
+  maxPerAddress,
+  isProxy,
+  times,
+  clock,
+}: {
   max: number;
   maxPerAddress: number;
   isProxy: (address: string) => boolean;
@@ -84,7 +94,14 @@ export function makeConnections({ max, maxPerAddress, isProxy, times, clock }: {
     /** The last word is said: the peer gets a moment to read it and to close. */
     leave(connection: Connection): void {
       const since = clock.now();
-      connection.phase = { busy: no, check: (by) => { if (by >= since + times.lingerMs) end(connection); }, drain: nothing, finish: nothing };
+      connection.phase = {
+        busy: no,
+        check: (by) => {
+          if (by >= since + times.lingerMs) end(connection);
+        },
+        drain: nothing,
+        finish: nothing,
+      };
     },
 
     /** Done when none is left, or after so long. */
@@ -101,7 +118,14 @@ export function makeConnections({ max, maxPerAddress, isProxy, times, clock }: {
 
   function opening(socket: Socket): Phase {
     const due = clock.now() + times.handshakeMs;
-    return { busy: no, check: (by) => { if (by >= due) socket.destroy(); }, drain: nothing, finish: () => socket.destroy() };
+    return {
+      busy: no,
+      check: (by) => {
+        if (by >= due) socket.destroy();
+      },
+      drain: nothing,
+      finish: () => socket.destroy(),
+    };
   }
 
   /** Counts as gone at once: the close that follows takes a turn of the event loop. */

@@ -73,7 +73,8 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     const connection = socket[held];
     const before = connection?.response;
     if (!connection || (before?.headersSent && !before.shouldKeepAlive)) return false;
-    if (httpVersionMajor !== 1) { // the parser knows 0.9 and 2.0
+    if (httpVersionMajor !== 1) {
+      // the parser knows 0.9 and 2.0
       refuseNext(connection, socket, 'request_malformed');
       return false;
     }

@@ -5,7 +5,12 @@ export type Refusal = { status: number; reason: string; headers: Record<string, 
 
 /** A refusal as the bytes of an HTTP/1.1 answer that ends its connection. */
 export function asText({ status, reason, headers, body }: Refusal, now: number): string {
-  const lines = Object.entries({ ...headers, date: new Date(now).toUTCString(), 'content-length': Buffer.byteLength(body), connection: 'close' });
+  const lines = Object.entries({
+    ...headers,
+    date: new Date(now).toUTCString(),
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  });
   return `HTTP/1.1 ${status} ${reason}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`;
 }
 

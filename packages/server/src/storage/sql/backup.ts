@@ -11,7 +11,11 @@ const PAGES_A_STEP = 500;
  * @returns its size; or what is damaged in the store, and then there is no copy.
  * @throws {Error} `EEXIST` when there is something at `to` already.
  */
-export async function backUp(from: string, to: string, onStep: (done: number) => void = () => {}): Promise<{ readonly bytes: number } | { readonly damage: string }> {
+export async function backUp(
+  from: string,
+  to: string,
+  onStep: (done: number) => void = () => {},
+): Promise<{ readonly bytes: number } | { readonly damage: string }> {
   using made = new DisposableStack();
   const make = (file: string): void => {
     closeSync(openSync(file, 'wx', 0o600));
@@ -46,7 +50,11 @@ function damageOf(file: string): string | undefined {
   const copied = new DatabaseSync(file);
   try {
     copied.exec('PRAGMA journal_mode = DELETE');
-    const found = copied.prepare('PRAGMA integrity_check(3)').all().map((row) => String(row.integrity_check).replaceAll('\n', ' ')).join('; ');
+    const found = copied
+      .prepare('PRAGMA integrity_check(3)')
+      .all()
+      .map((row) => String(row.integrity_check).replaceAll('\n', ' '))
+      .join('; ');
     return found === 'ok' ? undefined : found;
   } finally {
     copied.close();

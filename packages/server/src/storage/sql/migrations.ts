@@ -5,7 +5,8 @@ import type { Migration } from 'kysely/migration';
 export const migrations: Record<string, Migration> = {
   '0001_first': {
     async up(db: Kysely<unknown>) {
-      await db.schema.createTable('users')
+      await db.schema
+        .createTable('users')
         .addColumn('id', 'text', (column) => column.primaryKey())
         .addColumn('username', 'text', (column) => column.notNull())
         .addColumn('username_key', 'text', (column) => column.notNull().unique())
@@ -14,7 +15,8 @@ export const migrations: Record<string, Migration> = {
         .addColumn('is_demo', 'integer', (column) => column.notNull())
         .execute();
 
-      await db.schema.createTable('credentials')
+      await db.schema
+        .createTable('credentials')
         .addColumn('user_id', 'text', (column) => column.notNull())
         .addColumn('kind', 'text', (column) => column.notNull())
         .addColumn('secret_hash', 'text', (column) => column.notNull())
@@ -23,7 +25,8 @@ export const migrations: Record<string, Migration> = {
         .addPrimaryKeyConstraint('credentials_key', ['user_id', 'kind'])
         .execute();
 
-      await db.schema.createTable('sessions')
+      await db.schema
+        .createTable('sessions')
         .addColumn('id', 'text', (column) => column.primaryKey())
         .addColumn('user_id', 'text', (column) => column.notNull())
         .addColumn('created_at', 'bigint', (column) => column.notNull())
@@ -44,10 +47,21 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('sessions_of_user').on('sessions').columns(['user_id', 'created_at']).execute();
       await db.schema.createIndex('sessions_expiring').on('sessions').column('expires_at').execute();
       await db.schema.createIndex('sessions_ended').on('sessions').column('ended_at').where(sql.ref('ended_at'), 'is not', null).execute();
-      await db.schema.createIndex('sessions_revoked').on('sessions').column('access_until').where(sql.ref('ended_at'), 'is not', null).execute();
-      await db.schema.createIndex('sessions_sealed').on('sessions').column('rotated_at').where(sql.ref('successor_seal'), 'is not', null).execute();
+      await db.schema
+        .createIndex('sessions_revoked')
+        .on('sessions')
+        .column('access_until')
+        .where(sql.ref('ended_at'), 'is not', null)
+        .execute();
+      await db.schema
+        .createIndex('sessions_sealed')
+        .on('sessions')
+        .column('rotated_at')
+        .where(sql.ref('successor_seal'), 'is not', null)
+        .execute();
 
-      await db.schema.createTable('keys')
+      await db.schema
+        .createTable('keys')
         .addColumn('kid', 'text', (column) => column.primaryKey())
         .addColumn('alg', 'text', (column) => column.notNull())
         .addColumn('origin', 'text', (column) => column.notNull())
@@ -57,7 +71,8 @@ export const migrations: Record<string, Migration> = {
         .addColumn('sealed_private_jwk', 'text', (column) => column.notNull())
         .execute();
 
-      await db.schema.createTable('audit')
+      await db.schema
+        .createTable('audit')
         .addColumn('id', 'text', (column) => column.primaryKey())
         .addColumn('at', 'bigint', (column) => column.notNull())
         .addColumn('action', 'text', (column) => column.notNull())

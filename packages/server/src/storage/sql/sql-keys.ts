@@ -17,8 +17,13 @@ export function sqlKeys(db: Kysely<Schema>): Keys {
     async list() {
       const rows = await db.selectFrom('keys').selectAll().orderBy('active_from').orderBy('kid').execute();
       return rows.map((row): StoredKey => ({
-        kid: row.kid, alg: algorithmOf(row.alg), origin: row.origin === 'imported' ? 'imported' : 'made', createdAt: row.created_at, activeFrom: row.active_from,
-        publicJwk: row.public_jwk ?? undefined, sealedPrivateJwk: row.sealed_private_jwk,
+        kid: row.kid,
+        alg: algorithmOf(row.alg),
+        origin: row.origin === 'imported' ? 'imported' : 'made',
+        createdAt: row.created_at,
+        activeFrom: row.active_from,
+        publicJwk: row.public_jwk ?? undefined,
+        sealedPrivateJwk: row.sealed_private_jwk,
       }));
     },
 

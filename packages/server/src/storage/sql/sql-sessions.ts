@@ -6,16 +6,23 @@ type Row = Selectable<Schema['sessions']>;
 
 export function sqlSessions(db: Kysely<Schema>): Sessions {
   /** The living session of a rotation; each of the statements below adds what it depends on. */
-  const touchLiving = ({ id, at, idleMs, accessUntil }: RotateRequest) => db.updateTable('sessions')
-    .where('id', '=', id).where('ended_at', 'is', null).where('expires_at', '>', at)
-    .$if(idleMs !== undefined, (query) => query.where('last_used_at', '>', at - (idleMs ?? 0)))
-    .where(isOfEnabledUser)
-    .set({ access_until: sql<number>`case when access_until > ${accessUntil} then access_until else ${accessUntil} end` });
+  const touchLiving = ({ id, at, idleMs, accessUntil }: RotateRequest) =>
+    db
+      .updateTable('sessions')
+      .where('id', '=', id)
+      .where('ended_at', 'is', null)
+      .where('expires_at', '>', at)
+      .$if(idleMs !== undefined, (query) => query.where('last_used_at', '>', at - (idleMs ?? 0)))
+      .where(isOfEnabledUser)
+      .set({ access_until: sql<number>`case when access_until > ${accessUntil} then access_until else ${accessUntil} end` });
 
-  const endWhere = (because: EndedBecause, at: number) => db.updateTable('sessions')
-    .set({ ended_at: at, ended_because: because, successor_seal: null })
-    .where('ended_at', 'is', null).where('expires_at', '>', at)
-    .returning(['id', 'user_id', 'access_until']);
+  const endWhere = (because: EndedBecause, at: number) =>
+    db
+      .updateTable('sessions')
+      .set({ ended_at: at, ended_because: because, successor_seal: null })
+      .where('ended_at', 'is', null)
+      .where('expires_at', '>', at)
+      .returning(['id', 'user_id', 'access_until']);
 
   return {
     async add(session, ifCredentialVersion) {
@@ -32,18 +39,32 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
 
     async rotate(request) {
       const { id, presentedHash, nextHash, successorSeal, at, graceMs } = request;
-      const rotated = await touchLiving(request).where('current_hash', '=', presentedHash)
-        .set((eb) => ({ previous_hash: eb.ref('current_hash'), current_hash: nextHash, successor_seal: graceMs > 0 ? successorSeal : null, rotated_at: at, last_used_at: at, generation: eb('generation', '+', 1) }))
-        .returningAll().executeTakeFirst();
+      const rotated = await touchLiving(request)
+        .where('current_hash', '=', presentedHash)
+        .set((eb) => ({
+          previous_hash: eb.ref('current_hash'),
+          current_hash: nextHash,
+          successor_seal: graceMs > 0 ? successorSeal : null,
+          rotated_at: at,
+          last_used_at: at,
+          generation: eb('generation', '+', 1),
+        }))
+        .returningAll()
+        .executeTakeFirst();
       if (rotated) return { outcome: 'rotated', session: toSession(rotated) };
 
-      const repeated = await touchLiving(request).where('previous_hash', '=', presentedHash).where('successor_seal', 'is not', null).where('rotated_at', '>', at - graceMs)
-        .returningAll().executeTakeFirst();
+      const repeated = await touchLiving(request)
+        .where('previous_hash', '=', presentedHash)
+        .where('successor_seal', 'is not', null)
+        .where('rotated_at', '>', at - graceMs)
+        .returningAll()
+        .executeTakeFirst();
       if (repeated?.successor_seal) return { outcome: 'repeated', session: toSession(repeated), successorSeal: repeated.successor_seal };
 
       const session = await db.selectFrom('sessions').selectAll().where('id', '=', id).where(isOfEnabledUser).executeTakeFirst();
       if (!session || session.ended_at !== null) return { outcome: 'ended' };
-      if (session.expires_at <= at || (request.idleMs !== undefined && session.last_used_at <= at - request.idleMs)) return { outcome: 'expired' };
+      if (session.expires_at <= at || (request.idleMs !== undefined && session.last_used_at <= at - request.idleMs))
+        return { outcome: 'expired' };
 
       const replayed = await endWhere('replay', at).where('id', '=', id).executeTakeFirst();
       return replayed ? { outcome: 'replayed', ended: toEnded(replayed) } : { outcome: 'ended' };
@@ -57,8 +78,17 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
     endAllOf: async (userId, because, at) => (await endWhere(because, at).where('user_id', '=', userId).execute()).map(toEnded),
 
     async endOldest({ id, userId }, max, at) {
-      const beyond = db.selectFrom('sessions').select('id').where('user_id', '=', userId).where('id', '!=', id).where('ended_at', 'is', null).where('expires_at', '>', at)
-        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1_000_000).offset(max - 1);
+      const beyond = db
+        .selectFrom('sessions')
+        .select('id')
+        .where('user_id', '=', userId)
+        .where('id', '!=', id)
+        .where('ended_at', 'is', null)
+        .where('expires_at', '>', at)
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(1_000_000)
+        .offset(max - 1);
       return (await endWhere('too_many', at).where('id', 'in', beyond).execute()).map(toEnded);
     },
 
@@ -68,23 +98,45 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
     },
 
     async listLive({ userId, at, limit }) {
-      const rows = await db.selectFrom('sessions').selectAll().where('ended_at', 'is', null).where('expires_at', '>', at)
+      const rows = await db
+        .selectFrom('sessions')
+        .selectAll()
+        .where('ended_at', 'is', null)
+        .where('expires_at', '>', at)
         .$if(userId !== undefined, (query) => query.where('user_id', '=', userId ?? ''))
-        .orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit)
+        .execute();
       return rows.map(toSession);
     },
 
     listRevoked: async (at) =>
-      (await db.selectFrom('sessions').select(['id', 'user_id', 'access_until']).where('ended_at', 'is not', null).where('access_until', '>', at).execute()).map(toEnded),
+      (
+        await db
+          .selectFrom('sessions')
+          .select(['id', 'user_id', 'access_until'])
+          .where('ended_at', 'is not', null)
+          .where('access_until', '>', at)
+          .execute()
+      ).map(toEnded),
 
     async clearSeals(rotatedBefore) {
-      const { numUpdatedRows } = await db.updateTable('sessions').set({ successor_seal: null })
-        .where('successor_seal', 'is not', null).where('rotated_at', '<=', rotatedBefore).executeTakeFirst();
+      const { numUpdatedRows } = await db
+        .updateTable('sessions')
+        .set({ successor_seal: null })
+        .where('successor_seal', 'is not', null)
+        .where('rotated_at', '<=', rotatedBefore)
+        .executeTakeFirst();
       return Number(numUpdatedRows);
     },
 
     async deleteDead(before, limit) {
-      const dead = db.selectFrom('sessions').select('id').where((eb) => eb.or([eb('ended_at', '<=', before), eb('expires_at', '<=', before)])).limit(limit);
+      const dead = db
+        .selectFrom('sessions')
+        .select('id')
+        .where((eb) => eb.or([eb('ended_at', '<=', before), eb('expires_at', '<=', before)]))
+        .limit(limit);
       const { numDeletedRows } = await db.deleteFrom('sessions').where('id', 'in', dead).executeTakeFirst();
       return Number(numDeletedRows);
     },
@@ -97,12 +149,25 @@ const isOfEnabledUser = (eb: ExpressionBuilder<Schema, 'sessions'>) =>
 /** In a select list PostgreSQL takes a parameter for text unless it is told otherwise. */
 const time = (ms: number) => sql<number>`cast(${ms} as bigint)`;
 
-const toEnded = (row: Pick<Row, 'id' | 'user_id' | 'access_until'>): Ended => ({ id: row.id, userId: row.user_id, accessUntil: row.access_until });
+const toEnded = (row: Pick<Row, 'id' | 'user_id' | 'access_until'>): Ended => ({
+  id: row.id,
+  userId: row.user_id,
+  accessUntil: row.access_until,
+});
 
 function toSession(row: Row): Session {
   return {
-    id: row.id, userId: row.user_id, createdAt: row.created_at, authenticatedAt: row.authenticated_at, expiresAt: row.expires_at, lastUsedAt: row.last_used_at,
-    generation: row.generation, accessUntil: row.access_until, endedAt: row.ended_at ?? undefined, endedBecause: endings.find((because) => because === row.ended_because),
-    address: row.address, userAgent: row.user_agent,
+    id: row.id,
+    userId: row.user_id,
+    createdAt: row.created_at,
+    authenticatedAt: row.authenticated_at,
+    expiresAt: row.expires_at,
+    lastUsedAt: row.last_used_at,
+    generation: row.generation,
+    accessUntil: row.access_until,
+    endedAt: row.ended_at ?? undefined,
+    endedBecause: endings.find((because) => because === row.ended_because),
+    address: row.address,
+    userAgent: row.user_agent,
   };
 }

@@ -47,4 +47,10 @@ export function sqliteStore(file: string): SqlStore {
   };
 }
 
-const stores = (db: Kysely<Schema>): Stores => ({ users: sqlUsers(db), credentials: sqlCredentials(db), sessions: sqlSessions(db), keys: sqlKeys(db), audit: sqlAudit(db) });
+const stores = (db: Kysely<Schema>): Stores => ({
+  users: sqlUsers(db),
+  credentials: sqlCredentials(db),
+  sessions: sqlSessions(db),
+  keys: sqlKeys(db),
+  audit: sqlAudit(db),
+});

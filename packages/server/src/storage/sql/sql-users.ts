@@ -8,10 +8,17 @@ export function sqlUsers(db: Kysely<Schema>): Users {
   return {
     async add(user) {
       try {
-        await db.insertInto('users').values({
-          id: user.id, username: user.username, username_key: usernameKey(user.username), created_at: user.createdAt,
-          disabled_at: user.disabledAt ?? null, is_demo: user.isDemo ? 1 : 0,
-        }).execute();
+        await db
+          .insertInto('users')
+          .values({
+            id: user.id,
+            username: user.username,
+            username_key: usernameKey(user.username),
+            created_at: user.createdAt,
+            disabled_at: user.disabledAt ?? null,
+            is_demo: user.isDemo ? 1 : 0,
+          })
+          .execute();
       } catch (error) {
         throw isUniqueViolation(error) ? new Problem('username_taken') : error;
       }
@@ -19,17 +26,26 @@ export function sqlUsers(db: Kysely<Schema>): Users {
 
     find: async (id) => fromRow(await db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst()),
 
-    findByName: async (username) => fromRow(await db.selectFrom('users').selectAll().where('username_key', '=', usernameKey(username)).executeTakeFirst()),
+    findByName: async (username) =>
+      fromRow(await db.selectFrom('users').selectAll().where('username_key', '=', usernameKey(username)).executeTakeFirst()),
 
     async list({ after, limit }) {
-      const rows = await db.selectFrom('users').selectAll()
+      const rows = await db
+        .selectFrom('users')
+        .selectAll()
         .$if(after !== undefined, (query) => query.where('username_key', '>', usernameKey(after ?? '')))
-        .orderBy('username_key').limit(limit).execute();
+        .orderBy('username_key')
+        .limit(limit)
+        .execute();
       return rows.map(toUser);
     },
 
     async setDisabled(id, at) {
-      const { numUpdatedRows } = await db.updateTable('users').set({ disabled_at: at ?? null }).where('id', '=', id).executeTakeFirst();
+      const { numUpdatedRows } = await db
+        .updateTable('users')
+        .set({ disabled_at: at ?? null })
+        .where('id', '=', id)
+        .executeTakeFirst();
       return numUpdatedRows > 0n;
     },
 
@@ -49,5 +65,11 @@ export function sqlUsers(db: Kysely<Schema>): Users {
 const fromRow = (row: Selectable<Schema['users']> | undefined): User | undefined => row && toUser(row);
 
 function toUser(row: Selectable<Schema['users']>): User {
-  return { id: row.id, username: row.username, createdAt: row.created_at, disabledAt: row.disabled_at ?? undefined, isDemo: row.is_demo === 1 };
+  return {
+    id: row.id,
+    username: row.username,
+    createdAt: row.created_at,
+    disabledAt: row.disabled_at ?? undefined,
+    isDemo: row.is_demo === 1,
+  };
 }

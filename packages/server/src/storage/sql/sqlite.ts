@@ -29,7 +29,9 @@ export function openSqlite(file: string): Sqlite {
       seen = version;
       return true;
     },
-    close: () => { if (db.isOpen) db.close(); },
+    close: () => {
+      if (db.isOpen) db.close();
+    },
   };
 }
 
@@ -44,7 +46,10 @@ function kyselyDatabase(db: DatabaseSync): ConstructorParameters<typeof SqliteDi
       reader: statement.columns().length > 0,
       all: (values: readonly unknown[]) => trouble(() => statement.all(...(values as SQLInputValue[]))), // Kysely types values as unknown; our columns are text and numbers
       // A commit for which the disk had no room has been rolled back by SQLite already.
-      run: (values: readonly unknown[]) => (text === 'rollback' && !db.isTransaction ? { changes: 0, lastInsertRowid: 0 } : trouble(() => statement.run(...(values as SQLInputValue[])))),
+      run: (values: readonly unknown[]) =>
+        text === 'rollback' && !db.isTransaction
+          ? { changes: 0, lastInsertRowid: 0 }
+          : trouble(() => statement.run(...(values as SQLInputValue[]))),
       iterate: (values: readonly unknown[]) => statement.iterate(...(values as SQLInputValue[])),
     };
   }
