@@ -127,7 +127,7 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
   for (const bearer of [`${access}x`, access.slice(0, -3), refresh, `${access}.${access}`])
     assert.equal((await ask('GET', '/protected', { bearer })).status, 401);
   await ask('POST', '/refresh', { json: { refresh_token: next } });
-  for (const authorization of [access, `Basic ${access}`, `Bearer  ${access}`])
+  for (const authorization of [access, `Basic ${access}`, `Bearer ${access} x`])
     assert.equal((await ask('GET', '/protected', { headers: { authorization } })).status, 401);
   await ask('GET', '/protected', { headers: { cookie: `access=${access}` } });
   for (const path of [`/${access}`, `/protected?access_token=${access}`, `/refresh/${next}`, `/%zz${next}`])
