@@ -11,16 +11,32 @@ const fastifyCodes: Readonly<Record<string, GuardProblemCode>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'media_type_unsupported',
   FST_ERR_MAX_PARAM_LENGTH: 'path_malformed',
   FST_ERR_NOT_FOUND: 'not_found',
-  FST_ERR_VALIDATION: 'body_invalid',
   ECONNRESET: 'request_malformed',
 };
 
 /** Any error as a problem: one that was thrown as such, one of Fastify's refusals, or else a fault of ours. */
 export function problemOf(error: unknown, problems: ProblemTable): Problem<string> {
   if (error instanceof Problem && Object.hasOwn(problems, error.code)) return error;
-  const { code, validation } = Object(error) as { code?: unknown; validation?: unknown }; // whatever was thrown, looked at with care
-  const known = validation === undefined ? fastifyCodes[String(code)] : 'body_invalid';
+  const { code, validation, validationContext } = Object(error) as Thrown;
+  if (Array.isArray(validation)) return unfitting(validation, validationContext);
+  const known = fastifyCodes[String(code)];
   return known ? new Problem<string>(known) : new Problem<string>('internal', 'fault');
+}
+
+/** Whatever was thrown, looked at with care. */
+type Thrown = { readonly code?: unknown; readonly validation?: unknown; readonly validationContext?: unknown };
+
+/** Which fields do not fit, by name; what was sent in them is not repeated. */
+function unfitting(validation: readonly unknown[], context: unknown): Problem<string> {
+  const isBody = context === undefined || context === 'body';
+  const paths = new Set(
+    validation.map((fault) => String(Object(fault).instancePath ?? '')).filter((path) => /^(\/[\w-]{1,40}){1,4}$/.test(path)),
+  );
+  const named = [...paths].slice(0, 5).map((path) => path.slice(1).replaceAll('/', '.'));
+  const extra = named.length
+    ? { detail: `${isBody ? 'Of the body' : 'Of the parameters'}, this does not fit: ${named.join(', ')}. Nothing was changed.` }
+    : {};
+  return new Problem<string>(isBody ? 'body_invalid' : 'parameters_invalid', undefined, extra);
 }
 
 /**

@@ -16,6 +16,11 @@ export type Gate = {
   readonly rules: readonly Rule[];
   /** Finds the caller, counts the request, and lets it pass. @throws {Problem} when it may not. */
   enter(request: FastifyRequest, reply: FastifyReply): Soon<void>;
+  /**
+   * Asks again for the caller, once the body has come: a sender may take his time with it, and the session may end or the
+   * token expire meanwhile. Counts nothing. @throws {Problem} `token_revoked`, `token_expired`, `token_invalid`
+   */
+  enterAgain(request: FastifyRequest): Soon<void>;
   /** Counts a request that goes no further, for its own form, by its address. @throws {Problem} `rate_limited` */
   countOnly(request: FastifyRequest, reply: FastifyReply): Soon<void>;
 };
@@ -31,14 +36,19 @@ export type GateOptions = {
 
 export const kFrom = Symbol('from');
 export const kCaller = Symbol('caller');
+export const kRefreshToken = Symbol('refresh token');
 export const kCountUsername = Symbol('limits by username');
 
 /** What the gates keep on a request. */
 export type Guarded = FastifyRequest & {
   [kFrom]: ClientAddress;
   [kCaller]: Caller | undefined;
+  [kRefreshToken]: string | undefined;
   [kCountUsername]: ((name: string) => Soon<void>) | undefined;
 };
+
+/** The guard dresses every request before anything else looks at it, so each has these. */
+export const guarded = (request: FastifyRequest): Guarded => request as Guarded;
 
 /**
  * Puts a route's gates together, once, when the route is added.
@@ -49,7 +59,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   const where = `${methods.join(',')} ${route.url}`;
   const { access, limits = [] } = route.config ?? {};
   if (!access) throw new Error(`${where} says no access: add config: { access: signedIn() } or open()`);
-  const own = limits.flatMap((limit) => parseLimits(limit));
+  const own = limits.flatMap((limit) => limitsOf(limit, where));
   const all = own.some(({ by }) => by === 'ip') ? own : [...own, ...on.defaultLimits];
   const rules = rulesFor({ method: methods[0] ?? 'GET', path: route.url }, all);
   const rulesBy = (by: LimitBy): Rule[] => rules.filter(({ limit }) => limit.by === by);
@@ -60,21 +70,22 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     access,
     rules,
     enter(request, reply) {
-      const guarded = request as Guarded; // the guard has dressed every request before its route's gate
-      const at = placeOf(guarded, reply);
-      if (usernameRules.length) guarded[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
+      const asked = guarded(request);
+      const at = placeOf(asked, reply);
+      if (usernameRules.length) asked[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
       switch (access.kind) {
         case 'open':
           return enterOpen(at);
         case 'refresh-token':
-          return enterToRefresh(guarded, at);
+          return enterToRefresh(asked, at);
         case 'signed-in-if-sent':
-          return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(guarded, at), () => {});
+          return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(asked, at), () => {});
         case 'signed-in':
-          return andThen(enterSignedIn(guarded, at), (caller) => meet(access, caller));
+          return andThen(enterSignedIn(asked, at), (caller) => meet(access, caller));
       }
     },
-    countOnly: (request, reply) => enterOpen(placeOf(request as Guarded, reply)),
+    enterAgain: (request) => (guarded(request)[kCaller] ? andThen(authenticate(guarded(request)), () => {}) : undefined),
+    countOnly: (request, reply) => enterOpen(placeOf(guarded(request), reply)),
   };
 
   function placeOf(request: Guarded, answer: FastifyReply): Place {
@@ -86,25 +97,27 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   }
 
   function enterToRefresh(request: Guarded, at: Place): Soon<void> {
-    return andThen(on.limiter.check([], at), () => andThen(enterOpen(at), () => void bearer(request, 'refresh')));
+    return andThen(on.limiter.check([], at), () =>
+      andThen(enterOpen(at), () => {
+        request[kRefreshToken] = bearer(request, 'refresh');
+      }),
+    );
   }
 
-  /** Caller limits are only ever charged on the word of a token that was verified, and a refused one pays by its address. */
+  /**
+   * Who is over a limit already is told so before his token costs us a look. Then the token; the request counts by its
+   * address whether it is good or not, and by its caller only on the word of one that was verified.
+   */
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller> {
     const byIp = charges(ipRules, at.block);
-    const checked = on.limiter.check(byIp, at);
-    const authenticated = andThen(checked, () =>
-      orElse(
-        () => authenticate(request),
-        (refusal) =>
-          andThen(on.limiter.count(byIp, at), () => {
-            throw refusal;
-          }),
-      ),
-    );
-    return andThen(authenticated, (caller) =>
-      andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller),
-    );
+    const payAndRethrow = (refusal: unknown): Soon<Caller> =>
+      andThen(on.limiter.count(byIp, at), () => {
+        throw refusal;
+      });
+    const pay = (caller: Caller): Soon<Caller> =>
+      andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller);
+    const authenticated = andThen(on.limiter.check(byIp, at), () => orElse(() => authenticate(request), payAndRethrow));
+    return andThen(authenticated, pay);
   }
 
   function authenticate(request: Guarded): Soon<Caller> {
@@ -128,4 +141,13 @@ function bearer({ headers }: FastifyRequest, due: 'access' | 'refresh'): string 
   const found = findBearer(headers.authorization, due);
   if ('problem' in found) throw new Problem(found.problem);
   return found.token;
+}
+
+/** @throws {Error} that names the route. */
+function limitsOf(text: string, where: string): Limit[] {
+  try {
+    return parseLimits(text);
+  } catch (error) {
+    throw new Error(`${where}: ${error instanceof Error ? error.message : 'wrong limit'}`, { cause: error });
+  }
 }

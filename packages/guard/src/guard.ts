@@ -7,7 +7,7 @@ import { type ClientAddress, clientAddress, forwardedAddress, trustedProxies } f
 import { type Clock, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
-import { type Gate, type Guarded, kCaller, kCountUsername, kFrom, makeGate } from './gate.ts';
+import { type Gate, guarded, kCaller, kCountUsername, kFrom, kRefreshToken, makeGate } from './gate.ts';
 import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
@@ -76,7 +76,11 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks. @throws on a route that anyone may call: it has no caller. */
     readonly caller: Caller;
+    /** Who asks, if anyone says so. */
     readonly callerIfSent: Caller | undefined;
+    /** The refresh token that was sent, not verified. @throws on a route that demands none. */
+    readonly refreshToken: string;
+    /** Where it comes from: the peer, or the first hop that no declared proxy vouches for. */
     readonly from: ClientAddress;
     /**
      * Counts this route's limits `by username` for a name, before anything costly is done with it.
@@ -118,26 +122,34 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   app.decorate('guardedRoutes', { getter: () => routes.all() });
   app.decorateRequest(kFrom, null);
   app.decorateRequest(kCaller, undefined);
+  app.decorateRequest(kRefreshToken, undefined);
   app.decorateRequest(kCountUsername, undefined);
   app.decorateRequest('from', {
     getter(this: FastifyRequest) {
-      return (this as Guarded)[kFrom];
+      return guarded(this)[kFrom];
     },
   });
   app.decorateRequest('callerIfSent', {
     getter(this: FastifyRequest) {
-      return (this as Guarded)[kCaller];
+      return guarded(this)[kCaller];
     },
   });
   app.decorateRequest('caller', {
     getter(this: FastifyRequest) {
-      const caller = (this as Guarded)[kCaller];
+      const caller = guarded(this)[kCaller];
       if (!caller) throw new Error(`${this.routeOptions.url ?? 'this route'} is open: it has no caller`);
       return caller;
     },
   });
+  app.decorateRequest('refreshToken', {
+    getter(this: FastifyRequest) {
+      const token = guarded(this)[kRefreshToken];
+      if (token === undefined) throw new Error(`${this.routeOptions.url ?? 'this route'} demands no refresh token`);
+      return token;
+    },
+  });
   app.decorateRequest('countUsername', async function countUsername(this: FastifyRequest, name: string) {
-    await (this as Guarded)[kCountUsername]?.(name);
+    await guarded(this)[kCountUsername]?.(name);
   });
 
   app.addHook('onRoute', (route) => {
@@ -154,6 +166,14 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       (refusal) => refuse(refusal, request, reply),
     ),
   );
+  app.addHook('preValidation', (request, reply, done) => {
+    if (request.method === 'GET' || request.method === 'HEAD') return done(); // there is no body to wait for
+    settle(
+      () => gateOf(request).enterAgain(request),
+      () => done(),
+      (refusal) => refuse(refusal, request, reply),
+    );
+  });
   app.setErrorHandler(refuse);
 
   /**
@@ -163,11 +183,15 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function firstGates(request: FastifyRequest, reply: FastifyReply): Soon<boolean> {
     const { secure, allowedOrigin } = dress(request, reply);
     const malformed = formProblem(request.raw);
-    if (malformed)
+    if (malformed) {
+      // Of a message whose end is in doubt, what follows on the connection is in doubt too (RFC 9112 section 6.1).
+      if (malformed === 'request_malformed' && request.raw.httpVersionMajor === 1) reply.header('connection', 'close');
       return andThen(countOnly(request, reply), () => {
         throw new Problem(malformed);
       });
-    if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed') throw new Problem('https_required');
+    }
+    if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed')
+      throw new Problem('https_required', 'not from a declared proxy with X-Forwarded-Proto: https');
     if (!request.is404 && request.method !== 'OPTIONS') return true;
     const methods = request.method === 'OPTIONS' && request.url === '*' ? routes.allMethods() : routes.methods(request.url);
     if (request.method === 'OPTIONS' && methods.length > 0) return answerOptions(request, reply, methods, allowedOrigin);
@@ -190,7 +214,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     const { headers } = request;
     const peer = peerOf(request);
     const proxied = believesProxies && isProxy(peer.address);
-    (request as Guarded)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwardedFor(request), isProxy)) : peer;
+    guarded(request)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwardedFor(request), isProxy)) : peer;
 
     const sentId = proxied ? headers['x-request-id'] : undefined;
     request.id = typeof sentId === 'string' && isRequestId(sentId) ? sentId.toLowerCase() : newRequestId();
@@ -221,18 +245,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   /** The one place where a refusal becomes an answer. Failed authentications pay here, whichever gate or handler refused. */
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    // A path that cannot be read, or a method that Fastify has never heard of, passed no hook; what the gates say of them is more exact than "not found".
-    if (!(request as Guarded)[kFrom]) {
-      const refuseAs = (found: unknown): void =>
-        refuse(found instanceof Problem && found.code !== 'not_found' ? found : error, request, reply);
-      return settle(
-        () => firstGates(request, reply),
-        (goesOn) => {
-          if (goesOn) refuse(error, request, reply);
-        },
-        refuseAs,
-      );
-    }
+    if (!guarded(request)[kFrom]) return refuseUnentered(error, request, reply);
     const problem = problemOf(error, problems);
     const paid = (): Soon<void> => (isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined);
     settle(
@@ -242,15 +255,31 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     );
   }
 
+  /**
+   * What Fastify refused before any hook: a path that cannot be read, a method that it has never heard of. The first gates
+   * are entered all the same, and what they have against it is more exact, unless that is only "not found".
+   */
+  function refuseUnentered(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const refuseAs = (found: unknown): void =>
+      refuse(found instanceof Problem && found.code !== 'not_found' ? found : error, request, reply);
+    settle(
+      () => firstGates(request, reply),
+      (goesOn) => {
+        if (goesOn) refuse(error, request, reply);
+      },
+      refuseAs,
+    );
+  }
+
   function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
-    const from = (request as Guarded)[kFrom];
+    const from = guarded(request)[kFrom];
     const status = answerProblem(request, reply, problem, problems);
     on.onRefused?.({
       code: problem.code,
       status,
       reason: problem.reason,
       from,
-      method: request.method,
+      method: request.method.slice(0, 20), // over HTTP/2 it may be any text
       route: request.routeOptions.url,
       requestId: request.id,
       userId: request.callerIfSent?.userId,
@@ -261,7 +290,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   }
 
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
-    return { block: (request as Guarded)[kFrom].block, rules: strayRules, answer: reply };
+    return { block: guarded(request)[kFrom].block, rules: strayRules, answer: reply };
   }
 }
 

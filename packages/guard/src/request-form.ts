@@ -23,7 +23,7 @@ export function formProblem(request: IncomingMessage): GuardProblemCode | undefi
   if (!isHostGood(request, hosts, authority)) return 'host_invalid';
   if (types > 1) return 'media_type_unsupported';
   const { 'content-encoding': encoding, 'transfer-encoding': transfer } = request.headers;
-  if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') return 'request_malformed';
+  if (transfer !== undefined && (transfer.toLowerCase() !== 'chunked' || request.httpVersion === '1.0')) return 'request_malformed';
   return encoding === undefined || encoding.toLowerCase() === 'identity' ? undefined : 'encoding_unsupported';
 }
 

@@ -670,3 +670,65 @@ test('every answer has the headers and an id that its problem names, whatever th
     ['/cached', undefined],
   );
 });
+
+test('a body that comes slowly: when the session ends or the token expires meanwhile, the handler is not reached', async (t) => {
+  for (const [code, happens] of [
+    ['token_revoked', ({ revoked }) => void revoked.add('ses_1')],
+    ['token_expired', ({ clock }) => clock.advance(3_600_000)],
+  ] as [string, (of: Awaited<ReturnType<typeof guarded>>) => void][]) {
+    const of = await guarded(t, (app, ran) => {
+      app.post('/notes', { config: { access: signedIn() } }, async ({ body }) => {
+        ran.push('handler');
+        return { body };
+      });
+    });
+    await of.app.listen({ port: 0, host: '127.0.0.1' });
+    const socket = connect((of.app.server.address() as AddressInfo).port, '127.0.0.1');
+    t.after(() => socket.destroy());
+    const text = JSON.stringify({ note: 'late' });
+    socket.write(
+      `POST /notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${await of.mint()}\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text.slice(0, 5)}`,
+    );
+    await new Promise((done) => {
+      setTimeout(done, 100);
+    }); // it has passed the gates and waits for the rest
+    happens(of);
+    socket.write(text.slice(5));
+    let answer = '';
+    for await (const chunk of socket) answer += chunk;
+    assert.match(answer, /^HTTP\/1\.1 401 /);
+    assert.ok(answer.includes(`"code":"${code}"`), answer);
+    assert.deepEqual(of.ran, []);
+  }
+});
+
+test('a parameter that does not fit is told apart from a body, and a field is named', async (t) => {
+  const { ask, refusals } = await guarded(t, (app) => {
+    app.get(
+      '/notes/:id',
+      { config: { access: open() }, schema: { params: { type: 'object', properties: { id: { type: 'integer' } } } } },
+      () => 'ok',
+    );
+    app.post(
+      '/notes',
+      {
+        config: { access: open() },
+        schema: {
+          body: {
+            type: 'object',
+            required: ['text'],
+            properties: { text: { type: 'array', maxItems: 1, items: { type: 'string', maxLength: 3 } } },
+          },
+        },
+      },
+      () => 'ok',
+    );
+  });
+  const parameter = await ask('/notes/abc');
+  assert.equal(parameter.json.code, 'parameters_invalid');
+  assert.match(parameter.json.detail, /: id\./);
+  const body = await ask('/notes', { method: 'POST', payload: { text: ['<script>'] } });
+  assert.equal(body.json.code, 'body_invalid');
+  assert.match(body.json.detail, /^Of the body, this does not fit: text\.0\. /);
+  assert.equal(refusals.length, 2);
+});

@@ -1,5 +1,4 @@
-import { findBearer, refreshToken } from '@portcullis/guard';
-import { Problem } from '../domain/problem.ts';
+import { refreshToken } from '@portcullis/guard';
 import { refresh } from '../flows/refresh.ts';
 import type { Services } from '../flows/services.ts';
 import { origin, type Server, tokenBody } from './server.ts';
@@ -12,10 +11,6 @@ export function addRefresh(app: Server, on: Services, limits: readonly string[])
       config: { access: refreshToken(), limits },
       schema: { summary: 'Get the next tokens of a session', body: NoBody, response: { 200: Tokens } },
     },
-    async (request) => {
-      const found = findBearer(request.headers.authorization, 'refresh');
-      if ('problem' in found) throw new Problem(found.problem);
-      return tokenBody(await refresh(on, found.token, origin(request)));
-    },
+    async (request) => tokenBody(await refresh(on, request.refreshToken, origin(request))),
   );
 }
