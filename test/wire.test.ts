@@ -9,8 +9,8 @@ import { afterEach, describe, test as nodeTest, type TestContext } from 'node:te
 import { setTimeout as wait } from 'node:timers/promises';
 import tls from 'node:tls';
 import fastify from 'fastify';
-import { type GuardProblemCode, guardProblems, manualClock } from '@portcullis/guard';
-import { peerAddress, type WireTimes } from '../packages/server/src/http/wire.ts';
+import { type GuardProblemCode, guardProblems, manualClock, normaliseAddress } from '@portcullis/guard';
+import type { WireTimes } from '../packages/server/src/http/wire.ts';
 import {
   ask,
   closeClients,
@@ -31,6 +31,8 @@ import {
   start,
   trickle,
 } from './wire/support.ts';
+
+const addressOf = ({ socket }: { socket: { remoteAddress?: string | undefined } }): string => normaliseAddress(socket.remoteAddress ?? '');
 
 afterEach(closeClients);
 
@@ -69,7 +71,7 @@ async function until(what: () => boolean): Promise<void> {
 describe('one port', () => {
   test('HTTP/1.1 and HTTP/2 are answered, and told who asks', async (t) => {
     const { port } = await start(t, {}, (request, response) => {
-      response.end(`${request.httpVersion} from ${peerAddress(request)}`);
+      response.end(`${request.httpVersion} from ${addressOf(request)}`);
     });
     const client = await openTls(port, { localAddress: '127.0.0.9' });
     client.socket.write(get('/'));
@@ -88,7 +90,7 @@ describe('one port', () => {
   test('Fastify answers through it over both protocols', async (t) => {
     const wire = makeTestWire();
     const app = fastify({ serverFactory: wire.serverFactory });
-    app.post('/echo', async ({ body, raw }) => ({ body, from: peerAddress(raw) }));
+    app.post('/echo', async ({ body, raw }) => ({ body, from: addressOf(raw) }));
     await app.ready();
     const { port } = await wire.listen('127.0.0.1', 0);
     t.after(async () => {
@@ -136,7 +138,7 @@ describe('one port', () => {
 
   test('behind a TLS proxy it is plain HTTP/1.1, without HSTS of ours', async (t) => {
     const { port } = await start(t, { tls: 'at-proxy' }, (request, response) => {
-      response.end(`hello ${peerAddress(request)}`);
+      response.end(`hello ${addressOf(request)}`);
     });
     const client = await openTcp(port);
     client.socket.write(get('/'));

@@ -27,3 +27,13 @@ export function parseDuration(text: string): number {
     throw new Error(`"${text.slice(0, 40)}" is not a duration: write a whole number and a unit, like "15 minutes", "90s" or "7 days"`);
   return Number(count) * unitMs[singular];
 }
+
+const shownUnits = ['day', 'hour', 'minute', 'second'] as const;
+
+/** In the largest unit that divides it, so that {@link parseDuration} reads it again: 900000 as `15 minutes`. */
+export function showDuration(ms: number): string {
+  if (ms === 0) return '0';
+  const unit = shownUnits.find((one) => ms % unitMs[one] === 0);
+  if (!unit) return `${ms} ms`;
+  return `${ms / unitMs[unit]} ${unit}${ms === unitMs[unit] ? '' : 's'}`;
+}

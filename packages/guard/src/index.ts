@@ -5,7 +5,7 @@ export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { type ClientAddress, trustedProxies } from './client-address.ts';
 export { type Clock, manualClock, systemClock } from './clock.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
-export { parseDuration } from './duration.ts';
+export { parseDuration, showDuration } from './duration.ts';
 export { guard, type GuardOptions, type Refusal } from './guard.ts';
 export { securityHeaders } from './headers.ts';
 export { newRequestId } from './id.ts';

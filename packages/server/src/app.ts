@@ -12,7 +12,9 @@ import { addProtected } from './http/protected.ts';
 import { addRefresh } from './http/refresh.ts';
 import { makeServer, type Server } from './http/server.ts';
 import type { WireOptions } from './http/wire.ts';
+import { refusalSums, wireRefused } from './lib/refusal-sums.ts';
 import { randomBytes } from './lib/secret.ts';
+import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
 
@@ -34,10 +36,11 @@ export async function makeApp({
   readiness,
   serverFactory,
   routes,
-}: AppOptions): Promise<{ app: Server; keepCounters: () => void }> {
+}: AppOptions): Promise<{ app: Server; tend: () => void }> {
   const { services, securityLog } = house;
   const { clock } = services;
   const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
+  const troubles = refusalSums({ clock, tell: (line) => serverLog.warn(line, 'refused') });
   const app = makeServer(serverFactory);
 
   await app.register(guard, {
@@ -54,8 +57,7 @@ export async function makeApp({
     problems,
     onRefused(refusal) {
       if (refusal.status === 500) serverLog.error({ err: refusal.error, requestId: refusal.requestId, route: refusal.route }, 'fault');
-      else if (refusal.status === 503)
-        serverLog.warn({ code: refusal.code, reason: refusal.reason, requestId: refusal.requestId, route: refusal.route }, 'refused');
+      else if (refusal.status === 503) troubles.add(refusal);
       else securityLog.refused(refusal);
     },
   });
@@ -69,24 +71,33 @@ export async function makeApp({
   addHealth(app, readiness);
   await routes?.(app);
   await app.ready();
-  return { app, keepCounters: () => counters.sweep() };
+  return {
+    app,
+    tend() {
+      counters.sweep();
+      troubles.tell();
+    },
+  };
 }
 
 const texts = (limits: Settings['loginLimits']): string[] => limits.map(({ text }) => text);
 
-/** The answer to what never reaches Fastify, in the same form as every other. */
-export const wireRefusal: WireOptions['refusal'] = (code, overTls) => {
-  const row = problems[code];
-  const id = newRequestId();
-  return {
-    status: row.status,
-    reason: row.title,
-    headers: {
-      ...securityHeaders(overTls),
-      'x-request-id': id,
-      'content-type': 'application/problem+json; charset=utf-8',
-      ...(code === 'method_not_allowed' && { allow: '' }), // CONNECT, for which there is no path, so none that takes another method
-    },
-    body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
+/** The answers to what never reaches Fastify, in the same form as every other, and logged like every other. */
+export const wireRefusals =
+  (log: Pick<SecurityLog, 'refused'>): WireOptions['refusal'] =>
+  (code, overTls, address) => {
+    const row = problems[code];
+    const id = newRequestId();
+    log.refused(wireRefused(code, row.status, address, id));
+    return {
+      status: row.status,
+      reason: row.title,
+      headers: {
+        ...securityHeaders(overTls),
+        'x-request-id': id,
+        'content-type': 'application/problem+json; charset=utf-8',
+        ...(code === 'method_not_allowed' && { allow: '' }), // CONNECT, for which there is no path, so none that takes another method
+      },
+      body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
+    };
   };
-};

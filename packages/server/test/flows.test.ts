@@ -282,8 +282,8 @@ suite('the security log', () => {
     assert.deepEqual(
       lines()
         .slice(6)
-        .map(({ code, from, count, since }) => ({ code, from, count, since })),
-      ['token_invalid', 'token_revoked'].map((code) => ({ code, from: '2001:db8::/64', count: 1, since })),
+        .map(({ code, block, count, since }) => ({ code, block, count, since })),
+      ['token_invalid', 'token_revoked'].map((code) => ({ code, block: '2001:db8::/64', count: 1, since })),
     );
   });
 
@@ -296,8 +296,8 @@ suite('the security log', () => {
     assert.deepEqual(
       lines()
         .slice(10_000)
-        .map(({ code, from, count }) => ({ code, from, count })),
-      [{ code: 'many', from: 'many', count: 2_000 }],
+        .map(({ code, block, count }) => ({ code, block, count })),
+      [{ code: 'many', block: 'many', count: 2_000 }],
     );
     log.refused(refusal({ from: from('11.0.0.1') }));
     assert.equal(lines().length, 10_002);

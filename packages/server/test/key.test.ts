@@ -26,7 +26,8 @@ async function setUp(t: TestContext) {
 
 const pem = (key: KeyObject, type: 'pkcs8' | 'pkcs1' | 'sec1'): string => key.export({ format: 'pem', type });
 const jwk = (key: KeyObject, more: object = {}): string => JSON.stringify({ ...key.export({ format: 'jwk' }), ...more });
-const secretOf = (bytes: number): string => JSON.stringify({ kty: 'oct', k: Buffer.alloc(bytes, 7).toString('base64url') });
+const secretBytes = (bytes: number): Buffer => Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 7) % 256));
+const secretOf = (bytes: number): string => JSON.stringify({ kty: 'oct', k: secretBytes(bytes).toString('base64url') });
 
 const ed = generateKeyPairSync('ed25519');
 const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -84,7 +85,7 @@ test('keys of every form that operators have can be brought, and sign', async (t
       'a secret broken into lines',
       JSON.stringify({
         kty: 'oct',
-        k: Buffer.alloc(32, 7)
+        k: secretBytes(32)
           .toString('base64url')
           .replace(/(.{8})/g, '$1\n'),
       }),
@@ -144,6 +145,7 @@ test('what is no such key is refused as unusable, and nothing is stored', async 
     ['a secret that is a number', '{"kty":"oct","k":12345678901234567890123456789012345}'],
     ['a secret that is a list', `{"kty":"oct","k":[${Array(40).fill(7).join()}]}`],
     ['no secret', '{"kty":"oct"}'],
+    ['a secret of one byte over and over', JSON.stringify({ kty: 'oct', k: Buffer.alloc(32).toString('base64url') })],
     ['Ed25519 with the public half of another', jwk(ed.privateKey, { x: other.x })],
     ['P-256 with the public half of another', jwk(p256.privateKey, { x: otherPoint.x, y: otherPoint.y })],
     ['RSA with an exponent that is not its own', jwk(rsa.privateKey, { e: 'Aw' })],
@@ -274,4 +276,12 @@ test('another algorithm in the settings makes the next key, and leaves a brought
     (await brought.store.keys.list()).map(({ alg }) => alg),
     ['RS256'],
   );
+});
+
+test('where no key signs yet, as after a clock that was ahead, one is made that does', async (t) => {
+  const { on, clock } = await setUp(t);
+  await on.keys.add(await makeKey('EdDSA', SECRET, { createdAt: 0, activeFrom: clock.now() + DAY }));
+  await ensureSigningKey(on, 'EdDSA', SECRET);
+  const all = await on.keys.list();
+  assert.deepEqual(all.map((key) => keyState(key, all, clock.now())).toSorted(), ['active', 'next']);
 });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { duration, type Kind, listen } from '../src/settings/kinds.ts';
 import { type Reading, readSettings, showSettings, type Sources } from '../src/settings/read.ts';
-import { settingsReference } from '../src/settings/reference.ts';
+import { settingsReference } from '../../../tools/reference/settings.ts';
 import { demands, flagOf, keyOf, type Row, table, variableOf } from '../src/settings/table.ts';
 
 const SECRET = 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi';
@@ -265,12 +265,12 @@ test('no mistake, note or shown value holds a secret, wherever it was put', () =
   ];
   for (const place of places) {
     const reading = read(place);
-    const said = JSON.stringify('mistakes' in reading ? reading : [reading.notes, showSettings(reading.settings, reading.origins)]);
+    const said = JSON.stringify('mistakes' in reading ? reading : [reading.notes, showSettings(reading.settings, reading.origins, 'dev')]);
     assert.equal(said.includes(SECRET.slice(0, 6)), false, said);
   }
   const { settings, origins } = settingsOf(env('MASTER_SECRET', SECRET));
   assert.deepEqual(
-    showSettings(settings, origins).find(({ name }) => name === 'PORTCULLIS_MASTER_SECRET'),
+    showSettings(settings, origins, 'serve').find(({ name }) => name === 'PORTCULLIS_MASTER_SECRET'),
     { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' },
   );
 });
@@ -287,7 +287,7 @@ test('what is shown can be set again and gives the same settings', () => {
       PORTCULLIS_LOGIN_LIMITS: '3/minute; 10 per day by username',
     },
   });
-  const shown = showSettings(first.settings, first.origins);
+  const shown = showSettings(first.settings, first.origins, 'serve');
   assert.equal(shown.length, table.length);
   assert.equal(shown.find(({ name }) => name === 'PORTCULLIS_SESSION_IDLE_TTL')?.value, '36 hours');
   const again = Object.fromEntries(

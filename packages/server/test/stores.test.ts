@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -10,6 +10,7 @@ import { credentialsConformance } from '../src/domain/credential/conformance.ts'
 import { keysConformance } from '../src/domain/key/conformance.ts';
 import { sessionsConformance } from '../src/domain/session/conformance.ts';
 import { usersConformance } from '../src/domain/user/conformance.ts';
+import { lockForServer } from '../src/storage/sql/server-lock.ts';
 import { sqliteStore, type SqlStore } from '../src/storage/sql/sql-store.ts';
 import { openSqlite } from '../src/storage/sql/sqlite.ts';
 
@@ -53,6 +54,40 @@ suite('SQLite alone', () => {
     other.exec('ROLLBACK');
     await add();
     assert.equal((await store.users.list({ limit: 10 })).length, 1);
+  });
+
+  test('a store whose file is removed or replaced takes no more writes: they would be lost with it', async (t) => {
+    const file = fileFor(t);
+    const store = await opened(t, sqliteStore(file));
+    const add = (name: string) =>
+      store.together(({ users }) => users.add({ id: `usr_${name}`, username: name, createdAt: 1, disabledAt: undefined, isDemo: false }));
+    await add('anna');
+    await store.ping();
+    renameSync(file, `${file}.away`);
+    await assert.rejects(add('berta'), { code: 'unavailable' });
+    await assert.rejects(store.ping(), { code: 'unavailable' });
+    copyFileSync(`${file}.away`, file);
+    await assert.rejects(add('berta'), { code: 'unavailable' });
+    rmSync(file);
+    renameSync(`${file}.away`, file);
+    await add('berta');
+    assert.equal((await store.users.list({ limit: 10 })).length, 2);
+  });
+
+  test("a store's lock is one, by whatever link the store is named; a broken lock file is told apart", async (t) => {
+    const file = fileFor(t);
+    await opened(t, sqliteStore(file));
+    const link = `${fileFor(t)}.link`;
+    symlinkSync(file, link);
+    const unlock = lockForServer(file);
+    assert.ok(unlock);
+    assert.equal(lockForServer(link), undefined);
+    unlock();
+    const again = lockForServer(link);
+    assert.ok(again);
+    again();
+    writeFileSync(`${file}.lock`, 'x'.repeat(5_000));
+    assert.throws(() => lockForServer(file), { code: 'ERR_SQLITE_ERROR' });
   });
 
   test('a disk without room is 503 and leaves nothing', async (t) => {

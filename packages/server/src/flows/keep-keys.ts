@@ -7,13 +7,19 @@ import type { Services } from './services.ts';
 
 type On = Pick<Services, 'clock' | 'keys' | 'together'>;
 
-/** Makes the first key of a store, or, where the setting names another algorithm than our own active key has, the next one. */
+/**
+ * Makes a key where none signs: in a new store, or in one whose keys are of a time yet to come, because a clock was wrong.
+ * Where the setting names another algorithm than our own latest key has, makes the next one.
+ */
 export async function ensureSigningKey(on: On, alg: Algorithm, masterSecret: string): Promise<void> {
   const now = on.clock.now();
   const all = await on.keys.list();
+  if (!all.some((key) => keyState(key, all, now) === 'active')) {
+    const key = await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now });
+    return addKey(on, key, 'server', all.length === 0 ? 'if-none' : undefined);
+  }
   const latest = all.toSorted((a, b) => b.activeFrom - a.activeFrom)[0];
-  if (!latest) return void (await addKey(on, await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now }), 'server', 'if-none'));
-  if (latest.origin === 'made' && latest.alg !== alg) await rotateKey(on, alg, masterSecret, { by: 'server' });
+  if (latest?.origin === 'made' && latest.alg !== alg) await rotateKey(on, alg, masterSecret, { by: 'server' });
 }
 
 /** The next key; it is published at once and signs ten minutes later, or `at: 'once'`. */

@@ -3,7 +3,7 @@ import { Problem } from '../domain/problem.ts';
 import { usernameKey } from '../domain/user/user.ts';
 import { newId } from '../lib/id.ts';
 import { sha256 } from '../lib/seal.ts';
-import type { Origin, Services, Tokens } from './services.ts';
+import type { Sender, Services, Tokens } from './services.ts';
 
 /**
  * Opens a session for who knows the password. A wrong password, an unknown user and a disabled one cost the same reads,
@@ -25,11 +25,11 @@ export async function login(
     | 'lifetimes'
   >,
   { username, password }: { username: string; password: string },
-  origin: Origin,
+  sender: Sender,
 ): Promise<Tokens> {
   const user = await on.users.findByName(username);
   const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
-  const isRight = await on.passwords.verify(password, credential?.passwordHash);
+  const isRight = await on.passwords.verify(password, credential?.passwordHash, sender.gone);
 
   const at = on.clock.now();
   const attempt = {
@@ -37,14 +37,16 @@ export async function login(
     by: 'user',
     userId: user?.id,
     username: plainText(username),
-    address: origin.address,
-    requestId: origin.requestId,
+    address: sender.address,
+    requestId: sender.requestId,
     count: 1,
   } as const;
   const reason = !user ? 'unknown user' : !isRight ? 'wrong password' : user.disabledAt !== undefined ? 'disabled' : undefined;
   if (!user || !credential || reason) return refuse(reason ?? 'no password');
 
   const session = newSession();
+  // Signed before anything is stored: a session that nobody got a token of must not be there.
+  const access = await on.accessTokens.mint(user, session, at);
   const ended = await on.together(async ({ sessions, audit }) => {
     if ((await sessions.add(session, credential.version)) === 'outdated') return undefined;
     const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
@@ -55,8 +57,6 @@ export async function login(
   });
   if (!ended) return refuse('changed meanwhile');
   on.revoked.add(ended);
-
-  const access = await on.accessTokens.mint(user, session, at);
   return { accessToken: access.text, refreshToken: session.first.text, expiresInS: access.expiresInS };
 
   function newSession() {
@@ -69,8 +69,8 @@ export async function login(
       authenticatedAt: at,
       expiresAt: at + on.lifetimes.refreshTokenTtlMs,
       accessUntil: on.accessTokens.expiryFor(at),
-      address: origin.address,
-      userAgent: plainText(origin.userAgent, 256),
+      address: sender.address,
+      userAgent: plainText(sender.userAgent, 256),
       tokenHash: first.hash,
       first,
     };

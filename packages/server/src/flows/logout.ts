@@ -1,23 +1,23 @@
 import type { Caller } from '@portcullis/guard';
 import { newId } from '../lib/id.ts';
-import type { Origin, Services } from './services.ts';
+import type { Sender, Services } from './services.ts';
 
 type On = Pick<Services, 'clock' | 'together' | 'revoked' | 'refreshTokens'>;
 
 /** Ends the caller's session: committed, then refused everywhere, then answered. */
-export const logout = (on: On, caller: Pick<Caller, 'sessionId'>, origin: Origin): Promise<void> =>
-  endOwnSession(on, caller.sessionId, origin);
+export const logout = (on: On, caller: Pick<Caller, 'sessionId'>, sender: Sender): Promise<void> =>
+  endOwnSession(on, caller.sessionId, sender);
 
 /**
  * The same by a refresh token, so that logging out works after the access token has expired. A text that is no refresh
  * token of ours, or of a session that has ended, changes nothing and is told nothing (RFC 7009 section 2.2).
  */
-export async function logoutByRefreshToken(on: On, presented: string, origin: Origin): Promise<void> {
+export async function logoutByRefreshToken(on: On, presented: string, sender: Sender): Promise<void> {
   const token = on.refreshTokens.read(presented);
-  if (token) await endOwnSession(on, token.sessionId, origin);
+  if (token) await endOwnSession(on, token.sessionId, sender);
 }
 
-async function endOwnSession(on: On, sessionId: string, origin: Origin): Promise<void> {
+async function endOwnSession(on: On, sessionId: string, sender: Sender): Promise<void> {
   const at = on.clock.now();
   const ended = await on.together(async ({ sessions, audit }) => {
     const session = await sessions.end(sessionId, 'logout', at);
@@ -29,8 +29,8 @@ async function endOwnSession(on: On, sessionId: string, origin: Origin): Promise
         by: 'user',
         userId: session.userId,
         sessionId,
-        address: origin.address,
-        requestId: origin.requestId,
+        address: sender.address,
+        requestId: sender.requestId,
         count: 1,
       });
     }

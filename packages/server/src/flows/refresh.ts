@@ -1,6 +1,6 @@
 import { Problem } from '../domain/problem.ts';
 import { newId } from '../lib/id.ts';
-import type { Origin, Services, Tokens } from './services.ts';
+import type { Sender, Services, Tokens } from './services.ts';
 
 /**
  * The next refresh token of a session's chain, and an access token. The same token presented again within the grace gets
@@ -10,7 +10,7 @@ import type { Origin, Services, Tokens } from './services.ts';
 export async function refresh(
   on: Pick<Services, 'clock' | 'together' | 'refreshTokens' | 'accessTokens' | 'revoked' | 'lifetimes'>,
   presented: string,
-  origin: Origin,
+  sender: Sender,
 ): Promise<Tokens> {
   const token = on.refreshTokens.read(presented);
   if (!token) throw new Problem('token_invalid', 'not a refresh token of ours');
@@ -36,8 +36,8 @@ export async function refresh(
         by: 'user',
         userId: rotation.ended.userId,
         sessionId: token.sessionId,
-        address: origin.address,
-        requestId: origin.requestId,
+        address: sender.address,
+        requestId: sender.requestId,
         reason: `generation ${token.generation}`,
         count: 1,
       });

@@ -9,7 +9,7 @@ import type { RefreshTokens } from '../domain/token/refresh-token.ts';
 export interface Passwords {
   hash(password: string): Promise<string>;
   /** Costs the same whether there is a hash to compare with or not; without one, false. */
-  verify(password: string, passwordHash: string | undefined): Promise<boolean>;
+  verify(password: string, passwordHash: string | undefined, gone?: AbortSignal): Promise<boolean>;
 }
 
 /** Everything that flows are made of; each takes what it needs. */
@@ -34,8 +34,14 @@ export type Lifetimes = {
   readonly sessionsPerUser: number;
 };
 
-/** Where a request came from, for sessions and audit. */
-export type Origin = { readonly address: string; readonly requestId: string; readonly userAgent: string };
+/** Who sent a request, as far as it shows: for sessions and audit. */
+export type Sender = {
+  readonly address: string;
+  readonly requestId: string;
+  readonly userAgent: string;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly gone?: AbortSignal;
+};
 
 /** What a login or a refresh hands out. */
 export type Tokens = { readonly accessToken: string; readonly refreshToken: string; readonly expiresInS: number };

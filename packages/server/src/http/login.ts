@@ -2,7 +2,7 @@ import { open } from '@portcullis/guard';
 import { usernameKey } from '../domain/user/user.ts';
 import { login } from '../flows/login.ts';
 import type { Services } from '../flows/services.ts';
-import { origin, type Server, tokenBody } from './server.ts';
+import { sender, type Server, tokenBody, whileWaitedFor } from './server.ts';
 import { Credentials, Tokens } from './schemas.ts';
 
 export function addLogin(app: Server, on: Services, limits: readonly string[]): void {
@@ -12,9 +12,9 @@ export function addLogin(app: Server, on: Services, limits: readonly string[]): 
       config: { access: open(), limits },
       schema: { summary: 'Open a session', body: Credentials, response: { 200: Tokens } },
     },
-    async (request) => {
+    async (request, reply) => {
       await request.countUsername(usernameKey(request.body.username));
-      return tokenBody(await login(on, request.body, origin(request)));
+      return tokenBody(await whileWaitedFor(request, reply, (gone) => login(on, request.body, { ...sender(request), gone })));
     },
   );
 }

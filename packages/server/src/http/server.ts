@@ -1,6 +1,7 @@
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  type FastifyReply,
   type FastifyRequest,
   type FastifyServerFactoryHandler,
   type RawReplyDefaultExpression,
@@ -8,7 +9,8 @@ import Fastify, {
 } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Server as HttpServer } from 'node:http';
-import type { Origin, Tokens } from '../flows/services.ts';
+import { Problem } from '../domain/problem.ts';
+import type { Sender, Tokens } from '../flows/services.ts';
 import { addJsonBody } from './json-body.ts';
 
 /** Fastify with our schemas. */
@@ -40,11 +42,25 @@ export function makeServer(serverFactory: (handler: FastifyServerFactoryHandler)
   return app;
 }
 
-export const origin = (request: FastifyRequest): Origin => ({
+export const sender = (request: FastifyRequest): Sender => ({
   address: request.from.address,
   requestId: request.id,
   userAgent: request.headers['user-agent'] ?? '',
 });
+
+/** Does work that is not worth doing, or not worth waiting for, once nobody waits for the answer: told by its signal. */
+export async function whileWaitedFor<T>({ raw }: FastifyRequest, reply: FastifyReply, work: (gone: AbortSignal) => Promise<T>): Promise<T> {
+  const aborting = new AbortController();
+  const abort = (): void => aborting.abort(new Problem('request_malformed', 'the sender has gone'));
+  // Of several requests under way on one connection only the first has a response that hears of its end, so: the connection's.
+  const line = raw.httpVersionMajor === 2 ? reply.raw : raw.socket;
+  line.once('close', abort);
+  try {
+    return await work(aborting.signal);
+  } finally {
+    line.off('close', abort);
+  }
+}
 
 export const tokenBody = (tokens: Tokens) => ({
   access_token: tokens.accessToken,

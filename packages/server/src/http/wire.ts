@@ -9,9 +9,7 @@ import { type Clock, normaliseAddress } from '@portcullis/guard';
 import { type Connection, type Connections, makeConnections } from './wire/connections.ts';
 import { http1 } from './wire/http1.ts';
 import { http2 } from './wire/http2.ts';
-import { asText, type Refusal } from './wire/refusal.ts';
-
-export { peerAddress } from './wire/connections.ts';
+import { asText, type WireAnswer } from './wire/refusal.ts';
 
 /** What is refused before Fastify sees it. */
 export type WireProblemCode =
@@ -50,7 +48,7 @@ export type WireOptions = {
   maxConnectionsPerAddress: number;
   isProxy: (address: string) => boolean;
   /** The answer to what is refused here, with a fresh instance id. */
-  refusal: (code: WireProblemCode, overTls: boolean) => Refusal;
+  refusal: (code: WireProblemCode, overTls: boolean, address: string | undefined) => WireAnswer;
   times?: Partial<WireTimes>;
 };
 
@@ -183,7 +181,7 @@ export function makeWire(options: WireOptions): Wire {
         secure.emit('connection', socket);
       } else if (isLetter(start[0])) {
         connections.leave(connection);
-        socket.end(asText(refusal('https_required', false), clock.now()));
+        socket.end(asText(refusal('https_required', false, connection.address), clock.now()));
         socket.resume();
       } else {
         connections.end(connection);

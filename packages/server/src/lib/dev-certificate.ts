@@ -1,8 +1,9 @@
 import { createPrivateKey, KeyObject, webcrypto, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@portcullis/guard';
+import { ownFolder, writePrivately } from './files.ts';
 import { randomBytes } from './secret.ts';
 
 export type DevCertificate = {
@@ -41,10 +42,10 @@ export async function devCertificate(folder: string, clock: Clock): Promise<DevC
   if (there && (await isFit(certFile, keyFile, caFile, clock.now()))) return { certFile, keyFile, caFile, made: 'kept' };
 
   const { ca, key, cert } = await issue(clock.now());
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  await writeWhole(caFile, ca);
-  await writeWhole(keyFile, key);
-  await writeWhole(certFile, cert);
+  ownFolder(folder);
+  writePrivately(caFile, ca);
+  writePrivately(keyFile, key);
+  writePrivately(certFile, cert);
   return { certFile, keyFile, caFile, made: there ? 'renewed' : 'new' };
 }
 
@@ -126,12 +127,4 @@ function newSerial(): string {
   const bytes = randomBytes(16);
   bytes[0] = (bytes[0]! & 0x3f) | 0x40;
   return bytes.toString('hex');
-}
-
-async function writeWhole(file: string, text: string): Promise<void> {
-  const draft = `${file}.new`;
-  // A draft may be left from a start that was killed. `wx` follows no link and never inherits another file's mode.
-  await rm(draft, { force: true });
-  await writeFile(draft, text, { mode: 0o600, flag: 'wx' });
-  await rename(draft, file);
 }

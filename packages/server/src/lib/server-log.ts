@@ -1,7 +1,8 @@
 import pino from 'pino';
+import { lineSink } from './line-sink.ts';
 
 /** What an operator must know of the server itself: JSON lines on standard error. Never anything of a request's body or headers. */
 export const serverLog = pino(
   { base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
-  pino.destination({ dest: 2, sync: true }),
+  lineSink(2, 'at once'),
 );

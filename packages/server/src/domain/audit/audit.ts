@@ -32,12 +32,15 @@ export type AuditEntry = {
   readonly count: number;
 };
 
+/** As it is on record: the action may be one that only another version knows. */
+export type AuditRecord = Omit<AuditEntry, 'action'> & { readonly action: string };
+
 export interface Audit {
   add(entry: AuditEntry): Promise<void>;
   /** Adds the entry, or, where one with its id is there already, raises that one's count and time. */
   tally(entry: AuditEntry): Promise<void>;
-  /** Newest first. */
-  list(page: { limit: number; action?: AuditAction; username?: string }): Promise<AuditEntry[]>;
+  /** Newest first. `username` and `userId` together: what has either of them. */
+  list(page: { limit: number; action?: AuditAction; username?: string; userId?: string; requestId?: string }): Promise<AuditRecord[]>;
   deleteBefore(at: number, limit: number): Promise<number>;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test, type TestContext } from 'node:test';
 import type { Stores, Together } from '../stores.ts';
-import { auditActions, type AuditEntry } from './audit.ts';
+import { type AuditAction, auditActions, type AuditEntry } from './audit.ts';
 
 /**
  * What every implementation of `Audit` must do, as a suite of node:test.
@@ -76,6 +76,34 @@ export function auditConformance(
         those(({ username, action }) => username === 'anna' && action === 'logout'),
       );
       assert.deepEqual(await ids({ limit: 100, username: 'Anna' }), []);
+    });
+
+    test('a user is found by name or id, a request by its id', async (t) => {
+      const { audit } = await make(t);
+      const entries = [
+        entryAt(1, { username: 'anna', requestId: 'r1' }),
+        entryAt(2, { userId: 'usr_anna', action: 'refresh_replayed', requestId: 'r1' }),
+        entryAt(3, { username: 'ANNA', userId: 'usr_anna', requestId: 'r2' }),
+        entryAt(4, { username: 'bob', userId: 'usr_bob' }),
+        entryAt(5),
+      ];
+      for (const entry of entries) await audit.add(entry);
+      const times = async (page: Omit<Parameters<typeof audit.list>[0], 'limit'>) =>
+        (await audit.list({ limit: 10, ...page })).map(({ at }) => at);
+      assert.deepEqual(await times({ userId: 'usr_anna' }), [3, 2]);
+      assert.deepEqual(await times({ username: 'anna', userId: 'usr_anna' }), [3, 2, 1]);
+      assert.deepEqual(await times({ username: 'anna', userId: 'usr_anna', action: 'refresh_replayed' }), [2]);
+      assert.deepEqual(await times({ requestId: 'r1' }), [2, 1]);
+      assert.deepEqual(await times({ requestId: 'r1', userId: 'usr_bob' }), []);
+    });
+
+    test('an action that only another version knows is shown as it is', async (t) => {
+      const { audit } = await make(t);
+      await audit.add(entryAt(1, { action: 'of_another_version' as AuditAction })); // which this one's types do not know
+      assert.deepEqual(
+        (await audit.list({ limit: 10 })).map(({ action }) => action),
+        ['of_another_version'],
+      );
     });
 
     test('a tally is one row that counts, and keeps the latest time', async (t) => {

@@ -90,6 +90,9 @@ function algorithmOf(jwk: JWK): Algorithm {
   if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') return 'EdDSA';
   if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256';
   if (jwk.kty === 'RSA' && Buffer.from(jwk.n ?? '', 'base64url').length >= 256) return 'RS256';
-  if (jwk.kty === 'oct' && Buffer.from(jwk.k ?? '', 'base64url').length >= 32) return 'HS256';
+  if (jwk.kty === 'oct' && isStrong(Buffer.from(jwk.k ?? '', 'base64url'))) return 'HS256';
   throw new Problem('key_unusable', 'kind or size');
 }
+
+/** At least 32 bytes, and not a few of them over and over. */
+const isStrong = (secret: Uint8Array): boolean => secret.length >= 32 && new Set(secret).size >= 10;

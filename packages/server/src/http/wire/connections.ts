@@ -1,7 +1,6 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2ServerRequest } from 'node:http2';
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { addressBlock, type Clock, normaliseAddress } from '@portcullis/guard';
+import { addressBlock, type Clock } from '@portcullis/guard';
 import type { WireTimes } from '../wire.ts';
 
 /** One accepted TCP connection, from accept to close. */
@@ -40,12 +39,6 @@ declare module 'node:http2' {
   interface ServerHttp2Stream {
     [held]?: Connection;
   }
-}
-
-/** The peer's address, worked out once a connection. It is the proxy's where there is one. */
-export function peerAddress(request: IncomingMessage | Http2ServerRequest): string {
-  const connection = 'stream' in request ? request.stream[held] : request.socket[held];
-  return connection?.address ?? normaliseAddress(request.socket.remoteAddress ?? '0.0.0.0');
 }
 
 export type Connections = ReturnType<typeof makeConnections>;

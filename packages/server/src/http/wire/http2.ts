@@ -58,7 +58,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
   };
 
   function answer(response: Http2ServerResponse, code: WireProblemCode): void {
-    const { status, headers, body } = refusal(code, true);
+    const { status, headers, body } = refusal(code, true, response.stream[held]?.address);
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
   }
 
@@ -73,7 +73,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     /** When the client was told to open no further stream. */
     let toldAt: number | undefined;
 
-    // Before the server's own listener: the handler asks for the peer's address.
+    // Before the server's own listener, which may answer at once.
     session.prependListener('stream', (stream: ServerHttp2Stream) => {
       stream[held] = connection;
       streams.set(stream, { began: clock.now() });
@@ -132,7 +132,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     function refuse(stream: ServerHttp2Stream): void {
       if (stream.closed) return void stream.destroy(); // the peer gave up, and nobody reads what it had sent
       if (stream.headersSent) return stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
-      const { status, headers, body } = refusal('request_timeout', true);
+      const { status, headers, body } = refusal('request_timeout', true, connection.address);
       cuts.get(stream)?.();
       stream.respond({ ...headers, ':status': status });
       stream.end(body, () => stream.close(constants.NGHTTP2_NO_ERROR));

@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 
 /** A ready answer for what is refused before Fastify sees it. */
-export type Refusal = { status: number; reason: string; headers: Record<string, string>; body: string };
+export type WireAnswer = { status: number; reason: string; headers: Record<string, string>; body: string };
 
 /** A refusal as the bytes of an HTTP/1.1 answer that ends its connection. */
-export function asText({ status, reason, headers, body }: Refusal, now: number): string {
+export function asText({ status, reason, headers, body }: WireAnswer, now: number): string {
   const lines = Object.entries({
     ...headers,
     date: new Date(now).toUTCString(),

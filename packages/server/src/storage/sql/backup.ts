@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 
@@ -6,7 +6,7 @@ const PAGES_A_STEP = 500;
 
 /**
  * Copies an SQLite store as it is at this moment into a new file, while its server goes on. `to` is there at the end,
- * whole, checked and on the disk, or not at all; a process that is killed leaves it empty.
+ * whole, checked and on the disk, or not at all; a process that is killed leaves `to`.part, which the next copy replaces.
  * @param onStep told how much is done, from 0 to 1.
  * @returns its size; or what is damaged in the store, and then there is no copy.
  * @throws {Error} `EEXIST` when there is something at `to` already.
@@ -17,20 +17,17 @@ export async function backUp(
   onStep: (done: number) => void = () => {},
 ): Promise<{ readonly bytes: number } | { readonly damage: string }> {
   using made = new DisposableStack();
-  const make = (file: string): void => {
-    closeSync(openSync(file, 'wx', 0o600));
-    made.defer(() => rmSync(file, { force: true }));
-  };
+  if (existsSync(to)) throw Object.assign(new Error(`${to} is there already`), { code: 'EEXIST', path: to });
   const half = `${to}.part`;
-  make(to); // the name is ours from here on
-  make(half);
+  rmSync(half, { force: true }); // of a copy that was killed
+  closeSync(openSync(half, 'wx', 0o600));
+  made.defer(() => rmSync(half, { force: true }));
   await copy(from, half, onStep);
   const damage = damageOf(half);
   if (damage !== undefined) return { damage };
   sync(half);
-  renameSync(half, to);
+  linkSync(half, to); // unlike a renaming, it replaces nothing that has come there meanwhile
   sync(dirname(to));
-  made.move(); // what was made stays
   return { bytes: statSync(to).size };
 }
 

@@ -1,5 +1,5 @@
 import type { Kysely, Selectable } from 'kysely';
-import { type Audit, auditActions, type AuditEntry } from '../../domain/audit/audit.ts';
+import type { Audit, AuditEntry, AuditRecord } from '../../domain/audit/audit.ts';
 import type { Schema } from './schema.ts';
 
 export function sqlAudit(db: Kysely<Schema>): Audit {
@@ -16,17 +16,25 @@ export function sqlAudit(db: Kysely<Schema>): Audit {
         .execute();
     },
 
-    async list({ limit, action, username }) {
+    async list({ limit, action, username, userId, requestId }) {
       const rows = await db
         .selectFrom('audit')
         .selectAll()
         .$if(action !== undefined, (query) => query.where('action', '=', action ?? ''))
-        .$if(username !== undefined, (query) => query.where('username', '=', username ?? ''))
+        .$if(username !== undefined || userId !== undefined, (query) =>
+          query.where((eb) =>
+            eb.or([
+              ...(username === undefined ? [] : [eb('username', '=', username)]),
+              ...(userId === undefined ? [] : [eb('user_id', '=', userId)]),
+            ]),
+          ),
+        )
+        .$if(requestId !== undefined, (query) => query.where('request_id', '=', requestId ?? ''))
         .orderBy('at', 'desc')
         .orderBy('id', 'desc')
         .limit(limit)
         .execute();
-      return rows.map(toEntry);
+      return rows.map(toRecord);
     },
 
     async deleteBefore(at, limit) {
@@ -53,11 +61,11 @@ function toRow(entry: AuditEntry): Schema['audit'] {
   };
 }
 
-function toEntry(row: Selectable<Schema['audit']>): AuditEntry {
+function toRecord(row: Selectable<Schema['audit']>): AuditRecord {
   return {
     id: row.id,
     at: row.at,
-    action: auditActions.find((action) => action === row.action) ?? 'login',
+    action: row.action,
     by: row.by === 'operator' || row.by === 'server' ? row.by : 'user',
     userId: row.user_id ?? undefined,
     username: row.username ?? undefined,

@@ -57,6 +57,7 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
         .where('previous_hash', '=', presentedHash)
         .where('successor_seal', 'is not', null)
         .where('rotated_at', '>', at - graceMs)
+        .where('rotated_at', '<', at + graceMs) // two that read the clock at once may commit in either order; a clock set back is no grace
         .returningAll()
         .executeTakeFirst();
       if (repeated?.successor_seal) return { outcome: 'repeated', session: toSession(repeated), successorSeal: repeated.successor_seal };

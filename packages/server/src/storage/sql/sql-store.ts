@@ -30,7 +30,11 @@ export function sqliteStore(file: string): SqlStore {
 
   return {
     ...stores(db),
-    together: (work) => db.transaction().execute((transaction) => work(stores(transaction))),
+    together: (work) =>
+      db.transaction().execute((transaction) => {
+        sqlite.assertThere();
+        return work(stores(transaction));
+      }),
     async migrate() {
       const { error, results = [] } = await migrator.migrateToLatest();
       if (error) throw error;
@@ -39,6 +43,7 @@ export function sqliteStore(file: string): SqlStore {
     migrations: async () => (await migrator.getMigrations()).map(({ name, executedAt }) => ({ name, ranAt: executedAt })),
     changedElsewhere: sqlite.changedElsewhere,
     async ping() {
+      sqlite.assertThere();
       await db.selectFrom('users').select('id').limit(1).execute();
     },
     async close() {

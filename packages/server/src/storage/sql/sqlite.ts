@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { type Dialect, SqliteDialect } from 'kysely';
 import { Problem } from '../../domain/problem.ts';
@@ -7,6 +8,8 @@ export type Sqlite = {
   readonly dialect: Dialect;
   /** Whether another process has committed to the file since this was last asked. A few microseconds. */
   changedElsewhere(): boolean;
+  /** @throws {Problem} `unavailable` when the file has been removed or replaced: what is written would be lost with it. */
+  assertThere(): void;
   close(): void;
 };
 
@@ -20,6 +23,7 @@ export function openSqlite(file: string): Sqlite {
   const dataVersion = db.prepare('PRAGMA data_version');
   const readVersion = (): unknown => dataVersion.get()?.data_version;
   let seen = readVersion();
+  const opened = identityOf(file);
 
   return {
     dialect: new SqliteDialect({ database: kyselyDatabase(db) }),
@@ -29,10 +33,20 @@ export function openSqlite(file: string): Sqlite {
       seen = version;
       return true;
     },
+    assertThere() {
+      if (identityOf(file) !== opened)
+        throw new Problem('unavailable', `SQLite: ${file} is not the file that was opened`, { retryAfterS: 5 });
+    },
     close: () => {
       if (db.isOpen) db.close();
     },
   };
+}
+
+function identityOf(file: string): string {
+  if (file === ':memory:') return file;
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found ? `${found.dev} ${found.ino}` : 'none';
 }
 
 /** node:sqlite in the shape that Kysely knows. Statements are kept: the queries of a server are few. */

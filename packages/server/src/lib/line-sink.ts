@@ -1,0 +1,58 @@
+import { write, writeSync } from 'node:fs';
+
+/**
+ * Where the lines of a log go. Whatever happens to the file, a full disk or a reader that stands still, it neither throws
+ * nor waits for ever: a log that cannot be written must not end what it watches. (pino's own destination tries a full disk
+ * again without end when it is flushed, so that a server could not be stopped.)
+ */
+export interface LineSink {
+  write(line: string): void;
+  /** Tries once to write what is still waiting. */
+  close(): void;
+}
+
+/** Of a disk or a reader that stands still, so much is kept; what is beyond is dropped. */
+const MAX_WAITING = 8 * 1024 * 1024;
+const AGAIN_MS = 100;
+
+/** @param how `at once`: each line is written before going on, for a process that is about to end; `behind`: by and by. */
+export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
+  let waiting: string[] = [];
+  let size = 0;
+  let isWriting = false;
+
+  return {
+    write(line) {
+      if (how === 'at once') return tryToWrite(fd, line);
+      if (size + line.length > MAX_WAITING) return;
+      waiting.push(line);
+      size += line.length;
+      if (!isWriting) put(takeWaiting());
+    },
+    close: () => tryToWrite(fd, takeWaiting()),
+  };
+
+  function takeWaiting(): Buffer {
+    const all = Buffer.from(waiting.join(''));
+    waiting = [];
+    size = 0;
+    return all;
+  }
+
+  function put(bytes: Buffer): void {
+    isWriting = bytes.length > 0;
+    if (!isWriting) return;
+    write(fd, bytes, (error, written) => {
+      if (error?.code === 'EAGAIN') setTimeout(put, AGAIN_MS, bytes).unref();
+      else put(error || written === bytes.length ? takeWaiting() : bytes.subarray(written));
+    });
+  }
+}
+
+function tryToWrite(fd: number, what: string | Buffer): void {
+  try {
+    writeSync(fd, Buffer.from(what));
+  } catch {
+    // see above
+  }
+}

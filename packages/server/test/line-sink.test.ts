@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { lineSink } from '../src/lib/line-sink.ts';
+
+for (const how of ['at once', 'behind'] as const) {
+  test(`${how}: every line arrives whole and in order, also those of the last moment`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const file = join(folder, 'log');
+    const fd = openSync(file, 'a');
+    t.after(() => closeSync(fd));
+    const sink = lineSink(fd, how);
+    const lines = Array.from({ length: 2_000 }, (_, i) => `${i} ${'x'.repeat(i % 300)}\n`);
+    for (const line of lines.slice(0, 1_000)) sink.write(line);
+    await wait(50);
+    for (const line of lines.slice(1_000)) sink.write(line);
+    await wait(50);
+    sink.close();
+    assert.equal(readFileSync(file, 'utf8'), lines.join(''));
+  });
+
+  test(`${how}: a full disk neither throws nor holds the process`, { skip: !existsSync('/dev/full') }, async (t) => {
+    const fd = openSync('/dev/full', 'w');
+    t.after(() => closeSync(fd));
+    const sink = lineSink(fd, how);
+    for (let i = 0; i < 100; i += 1) sink.write('no room\n');
+    await wait(20);
+    sink.write('no room\n');
+    sink.close();
+  });
+}
+
+test('a reader that stands still costs a bounded memory, and the process still ends', () => {
+  const program = `
+    import { lineSink } from '${new URL('../src/lib/line-sink.ts', import.meta.url).href}';
+    const sink = lineSink(1, 'behind');
+    for (let i = 0; i < 40_000; i += 1) sink.write('x'.repeat(1_000) + '\\n');
+    if (process.memoryUsage().rss > 250e6) process.exit(3);
+    process.exit(0);`;
+  // Its output is a pipe that nobody reads until it has ended.
+  const { status, signal } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 1e9,
+    timeout: 20_000,
+  });
+  assert.deepEqual([status, signal], [0, null]);
+});
