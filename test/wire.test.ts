@@ -468,6 +468,15 @@ describe('time, HTTP/1.1', () => {
     assert.match(await client.closed, /GET \/$/);
   });
 
+  test('nor do blank lines keep it open', async (t) => {
+    const { port } = await start(t, short({ idleMs: 300, headersMs: 200 }));
+    const client = await openTls(port);
+    client.socket.write(get('/'));
+    const dripping = setInterval(() => client.socket.write('\r\n'), 20);
+    t.after(() => clearInterval(dripping));
+    assert.match(await client.closed, /GET \/$/);
+  });
+
   for (const [what, handler] of Object.entries({
     'at once': (_, response) => {
       response.end(Buffer.alloc(30_000_000));

@@ -104,6 +104,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     let read = tcp.bytesRead;
     let quietSince = clock.now();
     let worked = false;
+    let stirred = false;
     return {
       busy: () => isBusy(connection),
       check(by) {
@@ -111,8 +112,13 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
         const busy = isBusy(connection);
         if (worked && !busy) connections.touch(connection); // idle from the end of its answer on, not from the request
         worked = busy;
-        if (busy || tcp.bytesRead !== read) [read, quietSince] = [tcp.bytesRead, by];
-        else if (by - quietSince >= times.idleMs) connections.end(connection);
+        const stirs = tcp.bytesRead !== read;
+        read = tcp.bytesRead;
+        if (busy) [quietSince, stirred] = [by, false];
+        else if (stirs && !stirred) {
+          // A request may begin to arrive, and has its time for headers; bytes that become none (blank lines) gain no more.
+          [quietSince, stirred] = [Math.max(quietSince, by - times.idleMs + times.headersMs), true];
+        } else if (by - quietSince >= times.idleMs) connections.end(connection);
       },
       drain() {
         if (connection.response && isBusy(connection)) sayLast(connection.response, undefined);
