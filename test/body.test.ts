@@ -1,25 +1,18 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { problems } from '../packages/server/src/domain/problem.ts';
 import { sqliteStore, type SqlStore } from '../packages/server/src/storage/sql/sql-store.ts';
 import { bodies } from './support/bodies.ts';
-import { type Answer, logIn, type Program, startProgram, wideLimits } from './support/program.ts';
+import { type Answer, logIn, sharedProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
 import { head, speak } from './support/speak.ts';
 
-const after: (() => Promise<void> | void)[] = [];
-let program: Program;
 let store: SqlStore;
-
-before(async () => {
-  program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
-  store = sqliteStore(join(program.folder, 'portcullis.db'));
-  after.push(() => store.close());
-});
-test.after(async () => {
-  for (const work of after.toReversed()) await work();
+const program = sharedProgram(wideLimits, ({ folder }, t) => {
+  store = sqliteStore(join(folder, 'portcullis.db'));
+  t.after(() => store.close());
 });
 
 const good = '{"username":"testuser","password":"password123"}';

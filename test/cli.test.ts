@@ -10,10 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { commands } from '../packages/server/src/cli/commands.ts';
 import { type Column, localTime, table } from '../packages/server/src/cli/print.ts';
-import { commandsReference } from '../packages/server/src/cli/reference.ts';
 import { run as runHere } from '../packages/server/src/cli/run.ts';
 import type { Voice } from '../packages/server/src/cli/terminal.ts';
 import { cutTo, widthOf } from '../packages/server/src/cli/width.ts';
+import { commandsReference } from '../tools/reference/commands.ts';
 import { demoUser, folderFor, logIn, runCommand, startProgram, wideLimits } from './support/program.ts';
 
 const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
@@ -210,7 +210,7 @@ test('a store without tables, and a file that is none, are told as such and left
   writeFileSync(file, 'this is a letter to my aunt, and no database at all. '.repeat(100));
   const before = readFileSync(file, 'utf8');
   for (const args of [['users', 'list'], ['migrate'], ['users', 'add', 'anna', '--password-stdin']])
-    refused(await run(args, `${PASSWORD}\n`), 2, /^Not done: the store cannot be opened: file is not a database\n$/);
+    refused(await run(args, `${PASSWORD}\n`), 2, /^Not done: the store \/.*\/portcullis\.db cannot be opened: file is not a database\n$/);
   assert.equal(readFileSync(file, 'utf8'), before);
 });
 
@@ -326,7 +326,7 @@ test('a new key is taken up by the running server, and tokens of the old one sti
     ['keys', 'rotate', '--now'],
     ['keys', 'import', pem],
   ])
-    refused(await otherSecret(args), 2, /^Not done: the master secret does not open the key/);
+    refused(await otherSecret(args), 2, /^Not done: PORTCULLIS_MASTER_SECRET: the master secret does not open the key/);
   assert.deepEqual(jsonOf(await here(['keys', 'list', '--json', '--data-dir', program.folder])), keys, 'what is refused changes nothing');
 });
 
@@ -390,6 +390,37 @@ test('a damaged store is not backed up', async (t) => {
     readdirSync(folder).filter((name) => name.startsWith('copy')),
     [],
   );
+});
+
+test('audit list finds what is on record of a user by any spelling, and of a request by its id', async (t) => {
+  const program = await startProgram(t, { settings: { ...wideLimits, REFRESH_GRACE: '0' } });
+  const first = await logIn(program);
+  await program.ask('POST', '/logout', { bearer: first.access });
+  const { refresh } = await logIn(program);
+  await program.ask('POST', '/refresh', { bearer: refresh });
+  const replayed = await program.ask('POST', '/refresh', { bearer: refresh });
+  await program.ask('POST', '/login', { json: { username: 'nobody', password: 'x' } });
+  const list = async (...args: string[]) => jsonOf(await here(['audit', 'list', '--json', '--data-dir', program.folder, ...args]));
+  const actions = async (...args: string[]) => (await list(...args)).map(({ action }: { action: string }) => action);
+
+  const ofUser = ['refresh_replayed', 'login', 'logout', 'login', 'user_added'];
+  assert.deepEqual(await actions('--username', 'TestUser'), ofUser);
+  const [{ userId }] = await list('--username', 'testuser', '--action', 'login');
+  assert.deepEqual(await actions('--username', userId), ofUser);
+  assert.deepEqual(await actions('--username', 'nobody'), ['login_failed']);
+  for (const id of [replayed.json.instance, String(replayed.headers['x-request-id']).toUpperCase()])
+    assert.deepEqual(await actions('--request', id), ['refresh_replayed']);
+  assert.deepEqual(await actions('--request', '0'), []);
+});
+
+test('a key that signs at once is told for how long, where another is next already', async (t) => {
+  const program = await startProgram(t);
+  const rotate = async (...args: string[]) => at(program.folder)(['keys', 'rotate', '--dev', '--json', ...args]);
+  const next = jsonOf(await rotate());
+  const ran = await rotate('--now');
+  assert.equal(jsonOf(ran).state, 'active');
+  assert.match(ran.stderr, new RegExp(`^Only until \\d{4}-.*: the key ${next.kid}, which was next already, signs from then on\\.\\n$`));
+  assert.equal((await rotate()).stderr, '');
 });
 
 test('audit tail shows what comes, a summed row again when it has grown, and ends with Ctrl-C', async (t) => {
@@ -500,7 +531,11 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
     Object.entries({ ...settings, PORT: '0', ADMIN_LISTEN: 'none' }).map(([name, value]) => [`PORTCULLIS_${name}`, value]),
   );
   const serve = (more: Record<string, string>) => here(['serve'], { ...env, ...more });
-  refused(await runCommand(['serve'], { env }), 2, /^Cannot start: another server has the store .*\n$/);
+  refused(
+    await runCommand(['serve'], { env }),
+    2,
+    /^Cannot start: another server has the store .*: stop that one, or .*PORTCULLIS_DATA_DIR.*\n$/,
+  );
   assert.equal(await program.stop(), 0);
 
   const taken = createServer().listen(0, '127.0.0.1');
@@ -508,26 +543,72 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
   const address = taken.address();
   const port = String(typeof address === 'object' ? address?.port : 0);
   writeFileSync(join(folder, 'letter'), 'no certificate');
+  writeFileSync(join(folder, 'half.pem'), `${ca}-----BEGIN CERTIFICATE-----\nhalf\n-----END CERTIFICATE-----\n`);
   for (const [more, line] of [
     [{ PORTCULLIS_PORT: port }, /^Cannot start: port \d+ on 127\.0\.0\.1 is taken by another process.*\n$/],
-    [{ PORTCULLIS_TLS_CERT_FILE: join(folder, 'gone.pem') }, /^Cannot start: .*gone\.pem is not there\n$/],
-    [{ PORTCULLIS_TLS_CERT_FILE: folder }, /^Cannot start: .*\n$/],
-    [{ PORTCULLIS_TLS_CERT_FILE: join(folder, 'letter') }, /^Cannot start: the certificate or its key cannot be used.*\n$/],
+    [
+      { PORTCULLIS_TLS_CERT_FILE: join(folder, 'gone.pem') },
+      /^Cannot start: PORTCULLIS_TLS_CERT_FILE ".*gone\.pem": there is no such file\n$/,
+    ],
+    [
+      { PORTCULLIS_TLS_CERT_FILE: folder, PORTCULLIS_TLS_KEY_FILE: join(folder, 'letter'), PORTCULLIS_PORT: 'x' },
+      /^Cannot start: PORTCULLIS_PORT .*\nCannot start: PORTCULLIS_TLS_CERT_FILE ".*": this is a folder, not a file\nCannot start: PORTCULLIS_TLS_KEY_FILE ".*letter": the file is not a private key as PEM.*\n$/,
+    ],
+    [
+      { PORTCULLIS_TLS_CERT_FILE: join(folder, 'letter') },
+      /^Cannot start: PORTCULLIS_TLS_CERT_FILE ".*letter": the file is not a certificate as PEM\n$/,
+    ],
+    [
+      { PORTCULLIS_TLS_CERT_FILE: join(folder, 'half.pem') },
+      /^Cannot start: PORTCULLIS_TLS_CERT_FILE ".*half.pem": TLS cannot use it: each certificate of the file must be whole.*\n$/,
+    ],
     [
       { PORTCULLIS_TLS_CERT_FILE: join(folder, 'demo/cert.pem') },
-      /^Cannot start: PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate.*\n$/,
+      /^Cannot start: PORTCULLIS_TLS_KEY_FILE ".*key\.pem": this key does not belong to the certificate in ".*demo\/cert\.pem"\nCannot start: PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate.*\n$/,
     ],
     [{ PORTCULLIS_DATA_DIR: join(folder, 'letter/data') }, /^Cannot start: .*letter\/data is not what it should be \(ENOTDIR\)\n$/],
     [{ PORTCULLIS_PORT: 'http', PORTCULLIS_ISSUER: '' }, /^Cannot start: PORTCULLIS_PORT .*\nCannot start: PORTCULLIS_ISSUER .*\n$/],
     [
       { PORTCULLIS_MASTER_SECRET: 'another-secret-that-is-long-enough-0123456789' },
-      /^Cannot start: the master secret does not open the key.*\n$/,
+      /^Cannot start: PORTCULLIS_MASTER_SECRET \(environment\): the master secret does not open the key.*\n$/,
     ],
   ] as const)
     refused(await serve(more), 2, line);
   taken.close();
   const again = await startProgram(t, { command: 'serve', folder, settings, ca });
   assert.equal(await again.stop(), 0, 'nothing of them was left behind');
+  assert.doesNotMatch(again.output(), /users/);
+
+  const empty = await startProgram(t, { command: 'serve', folder, settings: { ...settings, DATA_DIR: join(folder, 'empty') }, ca });
+  await eventually(async () => empty.output().includes('security log'), 'it says all');
+  assert.match(empty.output(), /^ +users +none yet: "portcullis users add NAME" adds one$/m);
+  assert.equal(await empty.stop(), 0);
+});
+
+test('dev on any free port knows which: in its tokens and in the OpenAPI document', async (t) => {
+  const program = await startProgram(t, { settings: wideLimits });
+  const { access } = await logIn(program);
+  const claims = JSON.parse(Buffer.from(access.split('.')[1] ?? '', 'base64url').toString());
+  const here = `https://localhost:${program.port}`;
+  assert.equal(claims.iss, here);
+  assert.deepEqual(
+    (await program.ask('GET', '/openapi.json')).json.servers.map(({ url }: { url: string }) => url),
+    [here],
+  );
+});
+
+test("dev with another's master secret says which setting that is, and changes nothing", async (t) => {
+  const program = await startProgram(t);
+  await program.stop();
+  const before = readFileSync(join(program.folder, 'master-secret'), 'utf8');
+  const env = { PORTCULLIS_DATA_DIR: program.folder, PORTCULLIS_PORT: '0' };
+  const secret = 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi';
+  const why = /PORTCULLIS_MASTER_SECRET \(environment\): the master secret does not open the key .*; leave it out, and dev uses its own\n$/;
+  refused(await here(['dev'], { ...env, PORTCULLIS_MASTER_SECRET: secret }), 2, why);
+  writeFileSync(join(program.folder, 'other'), secret);
+  const inFile = await here(['dev'], { ...env, PORTCULLIS_MASTER_SECRET_FILE: join(program.folder, 'other') });
+  refused(inFile, 2, /PORTCULLIS_MASTER_SECRET_FILE \(environment\): the master secret does not open/);
+  assert.equal(readFileSync(join(program.folder, 'master-secret'), 'utf8'), before);
 });
 
 test('a signal ends it in order; npm sends it twice; a second one later ends it at once', async (t) => {
@@ -582,7 +663,7 @@ test(
   async (t) => {
     const folder = folderFor(t);
     const typed = 'correct horse bättery staple';
-    const good = await onTerminal(t, ['users', 'add', 'änna'], folder, [
+    const good = await onTerminal(t, ['users', 'add', 'änna', '--dev'], folder, [
       ['New password for "änna": ', `x\u007f${typed}zz\u007f\u007f\r`],
       ['The same again: ', `${typed}\r`],
     ]);
@@ -593,7 +674,9 @@ test(
     const program = await startProgram(t, { folder });
     await logIn(program, { username: 'änna', password: typed });
 
-    const pasted = await onTerminal(t, ['users', 'set-password', 'änna'], folder, [['New password', `${PASSWORD}\r${PASSWORD}\r`]]);
+    const pasted = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, [
+      ['New password', `${PASSWORD}\r${PASSWORD}\r`],
+    ]);
     assert.equal(pasted.code, 0, pasted.seen);
     for (const [answers, said] of [
       [[['New password', 'correct hor\u0003']], /Cancelled:.* nothing was changed/],
@@ -606,14 +689,14 @@ test(
         /Cancelled:.* the two passwords differ/,
       ],
     ] as const) {
-      const ran = await onTerminal(t, ['users', 'set-password', 'änna'], folder, answers);
+      const ran = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, answers);
       assert.equal(ran.code, 1, ran.seen);
       assert.match(ran.seen, said);
     }
     for (const answer of ['n\r', '\u0003'])
-      assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', answer]])).code, 1);
+      assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', answer]])).code, 1);
     await logIn(program, { username: 'änna', password: PASSWORD });
-    assert.equal((await onTerminal(t, ['users', 'remove', 'änna'], folder, [['[y/N]', 'y\r']])).code, 0);
+    assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', 'y\r']])).code, 0);
     assert.equal((await program.ask('POST', '/login', { json: { username: 'änna', password: PASSWORD } })).status, 401);
   },
 );
@@ -677,6 +760,26 @@ test('columns are as wide as a terminal shows them, and are cut where it is too 
   assert.match(localTime(0), /^19(69|70)-\d\d-\d\d \d\d:\d\d:\d\d$/);
 });
 
+test('every table fits a terminal of 80 columns, with what matters most whole', async (t) => {
+  const program = await startProgram(t, { settings: wideLimits });
+  await logIn(program);
+  await program.ask('POST', '/login', { json: { username: 'a name of some length, of nobody', password: 'x' } });
+  const kid = jsonOf(await at(program.folder)(['keys', 'rotate', '--dev', '--json'])).kid;
+  const onNarrow = async (...args: string[]): Promise<string> => {
+    let seen = '';
+    const stdout = { isTTY: true, columns: 80, write: (text: string) => (seen += text) };
+    const env = { PORTCULLIS_DATA_DIR: program.folder, NO_COLOR: '1' };
+    assert.equal(await runHere({ argv: args, env, stdout, stderr: { write: () => {} } }), 0);
+    for (const line of seen.split('\n')) assert.ok(widthOf(line) <= 80, `${args.join(' ')}: ${line}`);
+    return seen;
+  };
+  assert.match(await onNarrow('audit', 'list'), /login_failed +a name.* +127\.0\.0\.1 +unknown user\n/);
+  assert.ok((await onNarrow('keys', 'list')).includes(kid));
+  assert.match(await onNarrow('users', 'list'), /testuser +usr_\w{32} +enabled, demo\n/);
+  assert.match(await onNarrow('sessions', 'list'), /ses_\w{32} +testuser +just now +127\.0\.0\.1\n/);
+  assert.match(await onNarrow('routes'), /POST +\/login +open +3 per minute by ip\n/);
+});
+
 test('routes: a gate that is changed shows here', async (t) => {
   const folder = folderFor(t);
   const { code, stdout, stderr } = await at(folder)(['routes']);
@@ -706,6 +809,10 @@ test('config shows every setting with its origin, secrets only as set; and every
   );
   assert.ok(!JSON.stringify(shown).includes(secret));
   assert.match((await run(['config', '--dev'])).stdout, /^PORTCULLIS_CORS_ORIGINS +https:\/\/your-frontend\.com +dev$/m);
+  assert.match(
+    (await here(['config', '--dev'])).stdout,
+    /^PORTCULLIS_ISSUER +made by dev +dev\nPORTCULLIS_AUDIENCE[^]*^PORTCULLIS_MASTER_SECRET +made by dev +dev$/m,
+  );
   const wrong = await run(['config', '--port', 'x', '--host', 'y', `--master-secret=${secret}`]);
   refused(wrong, 2, /PORTCULLIS_PORT .*\n.*PORTCULLIS_HOST .*\n|PORTCULLIS_HOST .*\n.*PORTCULLIS_PORT .*\n/);
   assert.equal(wrong.stderr.trim().split('\n').length, 3);

@@ -1,22 +1,15 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import type { ProblemCode } from '../packages/server/src/domain/problem.ts';
 import { type Mint, openMint } from './support/mint.ts';
-import { demoUser, folderFor, logIn, type Program, startProgram, wideLimits } from './support/program.ts';
+import { demoUser, folderFor, logIn, type Program, sharedProgram, startProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
 
-const after: (() => Promise<void> | void)[] = [];
-let program: Program;
 let mint: Mint & { readonly jwk: { readonly x?: string; readonly kid?: string } };
-
-before(async () => {
-  program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
-  mint = await openMint(program);
-});
-test.after(async () => {
-  for (const work of after.toReversed()) await work();
+const program = sharedProgram(wideLimits, async (started) => {
+  mint = await openMint(started);
 });
 
 const ask: Program['ask'] = (...request) => program.ask(...request);
@@ -308,7 +301,7 @@ describe('logout', () => {
 
 test('what was said holds after a restart, also one by kill -9 right after the answer', async (t) => {
   const folder = folderFor(t);
-  const start = () => startProgram(t, { folder, settings: wideLimits });
+  const start = () => startProgram(t, { folder, settings: { ...wideLimits, ISSUER: 'https://localhost' } }); // which the port would else change
   let running = await start();
   const [stays, leaves, leavesLate] = [await logIn(running), await logIn(running), await logIn(running)];
   assert.equal((await running.ask('POST', '/logout', { bearer: leaves.access })).status, 200);

@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
-import { type Answer, demoUser, folderFor, logIn, type Program, runCommand, startProgram, wideLimits } from './support/program.ts';
+import { describe, test } from 'node:test';
+import { type Answer, demoUser, folderFor, logIn, runCommand, sharedProgram, startProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
 
 const ORIGIN = 'https://your-frontend.com';
 const EXPOSED = 'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, WWW-Authenticate';
 
-const after: (() => Promise<void> | void)[] = [];
-let program: Program;
-before(async () => {
-  program = await startProgram({ after: (work) => after.push(work) }, { settings: { ...wideLimits, LOGOUT_LIMITS: '2 per minute' } });
-});
-test.after(async () => {
-  for (const work of after.toReversed()) await work();
-});
+const program = sharedProgram({ ...wideLimits, LOGOUT_LIMITS: '2 per minute' });
 
 const corsOf = ({ headers }: Answer): Record<string, unknown> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('access-control-')));

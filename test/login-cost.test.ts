@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { disableUser } from '../packages/server/src/flows/change-user.ts';
 import { addUser } from '../packages/server/src/flows/add-user.ts';
 import type { Stores } from '../packages/server/src/domain/stores.ts';
 import type { House } from '../packages/server/src/house.ts';
-import type { Server } from '../packages/server/src/http/server.ts';
 import { openApp, PASSWORD } from './support/house.ts';
-import { wideLimits } from './support/program.ts';
+import { shared, wideLimits } from './support/program.ts';
 
 /** Each call of a store, as `users.findByName`, in its order; inside a transaction as `(audit.tally)`. */
 let calls: string[] = [];
@@ -37,20 +36,12 @@ const counted = (house: House): House => ({
 });
 
 describe('what a login costs', () => {
-  const after: (() => Promise<void> | void)[] = [];
-  let app: Server;
-  let house: House;
-  before(async () => {
-    ({ app, house } = await openApp(
-      { after: (work) => after.push(work) },
-      { ...wideLimits, LOGIN_LIMITS: '1000000 per minute by ip; 30 per minute by username' },
-      { house: counted },
-    ));
+  const opened = shared(async (t) => {
+    const LOGIN_LIMITS = '1000000 per minute by ip; 30 per minute by username';
+    const { app, house } = await openApp(t, { ...wideLimits, LOGIN_LIMITS }, { house: counted });
     await addUser(house.services, 'mallory', PASSWORD);
     await disableUser(house.services, 'mallory');
-  });
-  test.after(async () => {
-    for (const work of after.toReversed()) await work();
+    return { app, house };
   });
 
   async function attempt(
@@ -58,6 +49,7 @@ describe('what a login costs', () => {
   ): Promise<{ status: number; headers: Record<string, unknown>; body: any; hashes: number; calls: string[] }> {
     // whatever it says
     calls = [];
+    const { app, house } = opened;
     const hashed = house.hashes.done().hashes;
     const {
       statusCode: status,

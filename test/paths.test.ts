@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
-import { logIn, type Program, startProgram, wideLimits } from './support/program.ts';
+import { describe, test } from 'node:test';
+import { logIn, sharedProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
 import { head, openHttp2, type RawAnswer, speak } from './support/speak.ts';
 
-const after: (() => Promise<void> | void)[] = [];
-let program: Program;
 let access: string;
-
-before(async () => {
-  program = await startProgram({ after: (work) => after.push(work) }, { settings: wideLimits });
-  ({ access } = await logIn(program));
-});
-test.after(async () => {
-  for (const work of after.toReversed()) await work();
+const program = sharedProgram(wideLimits, async (started) => {
+  ({ access } = await logIn(started));
 });
 
 const say = (bytes: string): Promise<RawAnswer> => speak(program, bytes);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { folderFor, startProgram } from './support/program.ts';
@@ -15,7 +15,7 @@ const commandsOf = (block: string): string =>
     .filter((line) => line !== '' && !line.startsWith('#'))
     .join('\n');
 
-const [startBlock = '', curlBlock = '', testBlock = '', serveBlock = '', ...others] = blocksOf('README.md');
+const [startBlock = '', curlBlock = '', testBlock = '', ownRoutesBlock = '', serveBlock = '', ...others] = blocksOf('README.md');
 
 test('README.zh-TW.md has the same commands', () => {
   assert.deepEqual(blocksOf('README.zh-TW.md').map(commandsOf), blocksOf('README.md').map(commandsOf));
@@ -24,7 +24,7 @@ test('README.zh-TW.md has the same commands', () => {
 
 test('each npm command of the docs is one', () => {
   const { scripts } = JSON.parse(read('package.json'));
-  for (const block of [startBlock, testBlock, ...blocksOf('CONTRIBUTING.md')]) {
+  for (const block of [startBlock, testBlock, ownRoutesBlock, ...blocksOf('CONTRIBUTING.md')]) {
     for (const [, run, name = ''] of block.matchAll(/^npm (run )?(\w+)/gm)) {
       assert.ok(scripts[name] && (run || ['start', 'test'].includes(name)), `npm ${run ?? ''}${name}`);
     }
@@ -36,7 +36,7 @@ test('the lines for a second terminal log in, call, refresh and log out', async 
   const program = await startProgram(t, { folder: `${folder}/.portcullis/dev`, cwd: folder });
   const printed = execFileSync('sh', ['-euc', curlBlock.replaceAll(':5000', `:${program.port}`)], { cwd: folder, encoding: 'utf8' });
   const [whoAmI, tokens, out, refused] = printed
-    .replaceAll('}{', '}\n{')
+    .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
   assert.deepEqual(whoAmI, { logged_in_as: 'testuser' });
@@ -45,8 +45,10 @@ test('the lines for a second terminal log in, call, refresh and log out', async 
   assert.equal(`${refused.status} ${refused.msg}`, '401 Token has been revoked');
 });
 
-test('the lines for real start a server that lets alice in', async (t) => {
+test('the lines for real start a server that lets alice in, and leave nothing behind in the folder or the shell', async (t) => {
   const folder = folderFor(t);
+  const own = `${folder}/portcullis`;
+  mkdirSync(own);
   execFileSync(
     'openssl',
     [
@@ -68,11 +70,11 @@ test('the lines for real start a server that lets alice in', async (t) => {
       '-addext',
       'subjectAltName=DNS:api.example.com',
     ],
-    { cwd: folder, stdio: 'ignore' },
+    { cwd: own, stdio: 'ignore' },
   );
   const child = spawn(
     'sh',
-    ['-euc', serveBlock.replaceAll('npx portcullis serve', 'exec portcullis serve').replaceAll('npx portcullis', 'portcullis')],
+    ['-euc', serveBlock.replace(/^\((.*)npx portcullis serve\)$/m, '$1exec portcullis serve').replaceAll('npx portcullis', 'portcullis')],
     {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -115,10 +117,13 @@ test('the lines for real start a server that lets alice in', async (t) => {
       '-d',
       '{"username":"alice","password":"a long sentence is a good password"}',
     ],
-    { cwd: folder, encoding: 'utf8' },
+    { cwd: own, encoding: 'utf8' },
   );
   assert.match(JSON.parse(answer).access_token, /^ey/);
-  assert.ok(existsSync(`${folder}/.portcullis/data/portcullis.db`));
+  assert.deepEqual(readdirSync(folder), ['portcullis']);
+  assert.ok(existsSync(`${own}/data/portcullis.db`));
+  assert.equal(statSync(`${own}/master-secret`).mode & 0o777, 0o600);
+  assert.doesNotMatch(serveBlock, /\bexport\b/);
   child.kill('SIGTERM');
   assert.deepEqual(await ended, [0, null]);
 });

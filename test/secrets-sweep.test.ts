@@ -3,7 +3,6 @@ import { createHash, generateKeyPairSync } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { systemClock } from '@portcullis/guard';
 import { openPrivateJwk } from '../packages/server/src/domain/key/key-material.ts';
@@ -32,7 +31,7 @@ test('after a busy life no secret is where it should not be: in no table, file, 
   await operator.busyLife(keep);
   await live(program, keep, told);
   await operator.lastActs();
-  await sleep(300); // the program's log is written behind its answers
+  await program.stop(); // its log is written behind its answers
 
   for (const text of Object.values(password)) keep('password', text);
   const files = filesOf(folder);

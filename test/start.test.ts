@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -88,4 +88,26 @@ test('logins that nobody waits for any more make no others wait', async (t) => {
     { encoding: 'utf8' },
   );
   assert.ok(Number(table) < 60, `${table.trim()} of 60 were hashed to the end`);
+});
+
+test("dev touches no store that is not a demo's, and leaves nothing in its folder", async (t) => {
+  const folder = folderFor(t);
+  const env = { PORTCULLIS_DATA_DIR: folder, PORTCULLIS_PORT: '0' };
+  assert.equal((await runCommand(['users', 'add', 'alice', '--password-stdin'], { env, input: 'a long sentence is a good one' })).code, 0);
+  const before = readdirSync(folder);
+  for (const more of [{}, { PORTCULLIS_MASTER_SECRET: SECRETS[0] ?? '' }] as Record<string, string>[]) {
+    const { code, stderr } = await runCommand(['dev'], { env: { ...env, ...more } });
+    assert.equal(code, 2);
+    assert.match(stderr, /is no demo's/);
+  }
+  assert.equal((await runCommand(['keys', 'rotate', '--dev'], { env })).code, 2);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => !name.endsWith('.lock')),
+    before,
+  );
+  const { stdout } = await runCommand(['users', 'list', '--json'], { env });
+  assert.deepEqual(
+    JSON.parse(stdout).map(({ username }: { username: string }) => username),
+    ['alice'],
+  );
 });

@@ -1,10 +1,10 @@
-// Writes docs/reference from the tables of the code, and the example into the READMEs. `--check` only says what would change.
+// Writes docs/reference from the tables of the code, and the example into the READMEs.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { commandsReference } from '../packages/server/src/cli/reference.ts';
-import { routesReference } from '../packages/server/src/cli/routes.ts';
-import { problemsReference } from '../packages/server/src/domain/problem-reference.ts';
-import { settingsReference } from '../packages/server/src/settings/reference.ts';
+import { commandsReference } from './reference/commands.ts';
+import { problemsReference } from './reference/problems.ts';
+import { routesReference } from './reference/routes.ts';
+import { settingsReference } from './reference/settings.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string): string => (existsSync(root + path) ? readFileSync(root + path, 'utf8') : '');

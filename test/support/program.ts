@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../packages/server/src/main.ts', import.meta.url));
@@ -35,10 +36,58 @@ export type Program = {
   stop(signal?: NodeJS.Signals): Promise<number | string>;
 };
 
+type Work = () => Promise<void> | void;
+/** Whatever ends: a test, or what {@link shared} makes of a `describe`. */
+export type Ending = { after(work: Work): void };
+
+/**
+ * What one file or `describe` shares, made before its first test; what it leaves to do is done after its last. The
+ * object is empty until then: read from it inside the tests.
+ */
+export function shared<Thing extends object>(make: (t: Ending) => Promise<Thing>): Thing {
+  const thing = {} as Thing; // filled before anyone reads it
+  const works: Work[] = [];
+  before(async () => {
+    Object.assign(thing, await make({ after: (work) => works.push(work) }));
+  });
+  after(async () => {
+    for (const work of works.toReversed()) await work();
+  });
+  return thing;
+}
+
+/**
+ * {@link startProgram}, {@link shared}.
+ * @param prepare what else is to be ready before the first test: hooks of their own would not wait for one another.
+ */
+export function sharedProgram(
+  settings: Record<string, string> = {},
+  prepare: (program: Program, t: Ending) => Promise<void> | void = () => {},
+): Program {
+  return shared(async (t) => {
+    const program = await startProgram(t, { settings });
+    await prepare(program, t);
+    return program;
+  });
+}
+
+const works = new WeakMap<Ending, Work[]>();
+
+/** What came last is undone first, so that no folder goes before the program that writes to it; `t.after` begins with the first. */
+function undoAfter(t: Ending, work: Work): void {
+  const known = works.get(t);
+  if (known) return void known.push(work);
+  const all = [work];
+  works.set(t, all);
+  t.after(async () => {
+    for (const undo of all.toReversed()) await undo();
+  });
+}
+
 /** A folder of its own for a test, gone at its end. */
-export function folderFor(t: { after(work: () => void): void }): string {
+export function folderFor(t: Ending): string {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  undoAfter(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -70,7 +119,7 @@ export async function runCommand(
  * `settings` by their bare names. It is stopped at the end of the test, if the test has not done so.
  */
 export async function startProgram(
-  t: { after(work: () => Promise<void> | void): void },
+  t: Ending,
   options: {
     folder?: string;
     entry?: string;
@@ -93,12 +142,12 @@ export async function startProgram(
     stream.on('data', (chunk) => {
       output += chunk;
     });
-  const ended = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string);
+  const ended = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string);
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     return ended;
   };
-  t.after(async () => {
+  undoAfter(t, async () => {
     await stop('SIGKILL');
   });
 
@@ -114,7 +163,7 @@ export async function startProgram(
 
   const ca = options.ca ?? readFileSync(join(folder, 'ca.pem'), 'utf8');
   const agent = new Agent({ keepAlive: true, maxSockets: 200 });
-  t.after(() => agent.destroy());
+  undoAfter(t, () => agent.destroy());
 
   return {
     folder,

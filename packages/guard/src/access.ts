@@ -1,4 +1,4 @@
-import { parseDuration } from './duration.ts';
+import { parseDuration, showDuration } from './duration.ts';
 
 /** What a route demands of whoever calls it. A route without one stops the start. */
 export type Access =
@@ -11,10 +11,11 @@ export type Access =
   /** A refresh token in the Authorization header; the handler checks it. */
   | { readonly kind: 'refresh-token' };
 
+/** Anyone may call; no token is looked at. */
 export const open = (): Access => ({ kind: 'open' });
 
 /**
- * @param demands.scopes each must be in the token (`scope`, RFC 9068), else 403 `scope_missing`.
+ * @param demands.scopes each must be in the token (`scope`, RFC 9068), else 403 `scope_missing`. The server's own logins have none yet.
  * @param demands.freshWithin the login must be younger than this (`'10 minutes'`), else 401 `authentication_stale` (RFC 9470).
  */
 export function signedIn(demands: { scopes?: readonly string[]; freshWithin?: string } = {}): Access {
@@ -25,8 +26,10 @@ export function signedIn(demands: { scopes?: readonly string[]; freshWithin?: st
   };
 }
 
+/** Anyone may call, but a token that is sent must be good; `request.callerIfSent` says whose. */
 export const signedInIfSent = (): Access => ({ kind: 'signed-in-if-sent' });
 
+/** A refresh token in the Authorization header; `request.refreshToken` has it, and the handler verifies it. */
 export const refreshToken = (): Access => ({ kind: 'refresh-token' });
 
 /** For the table of routes: `signed in (notes:write, fresh within 600 s)`. */
@@ -39,7 +42,10 @@ export function showAccess(access: Access): string {
     case 'refresh-token':
       return 'refresh token';
     case 'signed-in': {
-      const demands = [...access.scopes, ...(access.freshWithinMs === undefined ? [] : [`fresh within ${access.freshWithinMs / 1_000} s`])];
+      const demands = [
+        ...access.scopes,
+        ...(access.freshWithinMs === undefined ? [] : [`fresh within ${showDuration(access.freshWithinMs)}`]),
+      ];
       return demands.length ? `signed in (${demands.join(', ')})` : 'signed in';
     }
   }

@@ -2,7 +2,7 @@
 export interface Cors {
   /** True for exactly the origins that were named; everything else gets no CORS header at all. */
   allows(origin: string): boolean;
-  /** Headers for an answer to an allowed origin, as name and value. */
+  /** The value of `Access-Control-Expose-Headers`. */
   readonly exposed: string;
   /** Headers of the answer to a preflight from an allowed origin, for a path that takes these methods. */
   preflight(methods: readonly string[]): Record<string, string>;

@@ -6,6 +6,7 @@ import type { User } from './domain/user/user.ts';
 import { type DevCertificate, devCertificate, isDevCertificate } from './lib/dev-certificate.ts';
 import { ownFolder, readText, writePrivately } from './lib/files.ts';
 import { randomBytes } from './lib/secret.ts';
+import { Mistake } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { sqliteStore } from './storage/sql/sql-store.ts';
 
@@ -17,13 +18,26 @@ const DEMO_SECRET_PREFIX = 'demo-';
 
 const isDemoSecret = (secret: string): boolean => secret.startsWith(DEMO_SECRET_PREFIX);
 
-const secretFile = (dataDir: string): string => join(dataDir, 'master-secret');
+export const secretFile = (dataDir: string): string => join(dataDir, 'master-secret');
 
-/** A secret of the demo's own, made once. */
+/** The demo's secret, if the folder has one. */
+export function findDemoSecret(dataDir: string): string | undefined {
+  try {
+    const secret = readText(secretFile(dataDir)).trim();
+    return isDemoSecret(secret) ? secret : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A secret of the demo's own, made once. @throws {Mistake} when there is something else in its place. */
 export function demoSecret(dataDir: string): { secret: string; file: string; how: 'new' | 'kept' } {
   const file = secretFile(dataDir);
   ownFolder(dataDir);
-  if (existsSync(file)) return { secret: readText(file).trim(), file, how: 'kept' };
+  const kept = findDemoSecret(dataDir);
+  if (kept !== undefined) return { secret: kept, file, how: 'kept' };
+  if (existsSync(file))
+    throw new Mistake(`${file} is not the secret that a demo made: put that back, or take the folder away and start anew`);
   const secret = DEMO_SECRET_PREFIX + randomBytes(32).toString('base64url');
   writePrivately(file, `${secret}\n`);
   return { secret, file, how: 'new' };
@@ -39,7 +53,8 @@ export async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, databas
   if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile))
     traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
   if (dataDir === undefined || database === undefined) return traces;
-  if (isDemoFolder(dataDir)) traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
+  if (findDemoSecret(dataDir) !== undefined)
+    traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
   const file = databaseFile({ dataDir, database });
   if (file === ':memory:' || !existsSync(file)) return traces;
   const user = await findDemoUser(file);
@@ -50,8 +65,7 @@ export async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, databas
 export const traceOfUser = ({ username }: User): string =>
   `the store has the demo's user "${username}", whose password everybody knows: "portcullis users set-password ${username}" gives it another, "users remove" takes it away`;
 
-// What cannot be read has no trace of the demo; why it cannot is said when it is opened in earnest.
-
+/** What cannot be read has no trace of the demo, here and below; why it cannot is said when it is opened in earnest. */
 function isDemoCertificate(file: string): boolean {
   try {
     return isDevCertificate(readText(file));
@@ -60,12 +74,9 @@ function isDemoCertificate(file: string): boolean {
   }
 }
 
-function isDemoFolder(dataDir: string): boolean {
-  try {
-    return isDemoSecret(readText(secretFile(dataDir)));
-  } catch {
-    return false;
-  }
+/** Whether a store that is there already was made by a demo: into any other, `dev` puts no user whose password everyone knows. */
+export async function isDemoStore(dataDir: string, database: string): Promise<boolean> {
+  return findDemoSecret(dataDir) !== undefined || (await findDemoUser(database)) !== undefined;
 }
 
 async function findDemoUser(file: string): Promise<User | undefined> {

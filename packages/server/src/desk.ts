@@ -9,6 +9,7 @@ import type { Passwords, Services } from './flows/services.ts';
 import { commonPasswords } from './lib/common-passwords.ts';
 import { type HashPool, hashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
+import { openDatabase } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
 
@@ -27,10 +28,11 @@ export type DeskServices = Pick<
 /**
  * Opens a store for an operator, beside its server or without one. What most commands never need, a thread that hashes
  * and the security log, is opened when it is first used; the log before anything is changed.
- * @throws {Error} of the system's, when the file cannot be opened.
+ * @throws {Mistake} when the file cannot be opened.
  */
 export function openDesk({ settings, clock = systemClock() }: { settings: Settings; clock?: Clock }): Desk {
-  const store = sqliteStore(databaseFile(settings));
+  const file = databaseFile(settings);
+  const store = openDatabase(file, () => sqliteStore(file));
   let log: SecurityLog | undefined;
   let hashes: HashPool | undefined;
   const pool = (): HashPool => (hashes ??= hashPool({ threads: 1 }));

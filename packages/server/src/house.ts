@@ -8,6 +8,7 @@ import type { Services } from './flows/services.ts';
 import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
+import { openDatabase } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
 
@@ -27,13 +28,14 @@ export type HouseOptions = {
   readonly clock: Clock;
 };
 
-/** Opens what is there, or makes it, and brings its tables up to date. @throws {Error} of the system's, when a file cannot be opened. */
+/** Opens what is there, or makes it, and brings its tables up to date. @throws {Mistake} or what the system says, when a file cannot be opened. */
 export async function openHouse({ settings, issuer, masterSecret, clock }: HouseOptions): Promise<House> {
   await using held = new AsyncDisposableStack();
   ownFolder(settings.dataDir);
   const log = securityLog({ file: logFile(settings), clock });
   held.defer(() => log.close());
-  const store = sqliteStore(databaseFile(settings));
+  const file = databaseFile(settings);
+  const store = openDatabase(file, () => sqliteStore(file));
   held.defer(store.close);
   await store.migrate();
   const hashes = hashPool();

@@ -9,6 +9,16 @@ export class Mistake extends Error {
   }
 }
 
+/** Opens what SQLite has in a file; what it says of one that it cannot open, it says without the name. @throws {Mistake} */
+export function openDatabase<T>(file: string, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    const { code, message } = Object(error) as NodeJS.ErrnoException; // what Node's own errors have
+    throw code === 'ERR_SQLITE_ERROR' ? new Mistake(`the store ${file} cannot be opened: ${message}`) : error;
+  }
+}
+
 /** What there is to mend, a line each: a {@link Mistake}, or what the system says of files and ports. Anything else is a fault of ours, `undefined`. */
 export function mistakesOf(error: unknown): readonly string[] | undefined {
   if (error instanceof Mistake) return error.lines;
@@ -39,9 +49,9 @@ function systemMistake(error: unknown): string | undefined {
     case 'EDQUOT':
       return 'there is no room left on the disk';
     case 'ERR_SQLITE_ERROR':
-      return `the store cannot be opened: ${message}`;
+      return `the store cannot be used: ${message}`;
     case undefined:
     default:
-      return code?.startsWith('ERR_OSSL') ? `the certificate or its key cannot be used: ${message}` : undefined;
+      return undefined;
   }
 }

@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { systemClock, trustedProxies } from '@portcullis/guard';
-import { makeApp, wireRefusal } from './app.ts';
-import { DEMO_USER, demoCertificate, demoSecret, traceOfUser, tracesOfDemo } from './demo.ts';
+import { makeApp, wireRefusals } from './app.ts';
+import { certificateMistakes } from './certificate.ts';
+import { DEMO_USER, demoCertificate, demoSecret, isDemoStore, secretFile, traceOfUser, tracesOfDemo } from './demo.ts';
 import { databaseFile, logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
@@ -12,10 +13,11 @@ import { openHouse } from './house.ts';
 import { adminServer, type Detail } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { type Certificate, makeWire } from './http/wire.ts';
+import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
 import { serverLog } from './lib/server-log.ts';
-import { Mistake, mistakesOf } from './mistake.ts';
-import { readSettings, type Sources } from './settings/read.ts';
+import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
+import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
 
@@ -34,6 +36,8 @@ export type Running = {
   /** What a demo made for itself, and where; empty for `serve`. */
   readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
   readonly notes: readonly string[];
+  /** False when nobody can log in yet. */
+  readonly hasUsers: boolean;
   /** Where the store is and where the security log goes; `:memory:` and `stdout` are no files. */
   readonly files: { readonly store: string; readonly securityLog: string };
   /** For a process that is about to die of a fault: writes at once what the security log still holds. */
@@ -54,16 +58,15 @@ export async function start(
   const { mode, env, flags = {}, readFile = readText } = options;
   const reading = readSettings({ mode, env, flags, readFile });
   if ('mistakes' in reading) {
-    const more = mode === 'serve' ? await tracesOfDemo(reading.known) : [];
-    return { mistakes: [...reading.mistakes, ...more], notes: reading.notes };
+    return { mistakes: [...reading.mistakes, ...(await moreMistakes(mode, reading.known))], notes: reading.notes };
   }
-  const { settings, notes } = reading;
-  const traces = mode === 'serve' ? await tracesOfDemo(settings) : [];
-  if (traces.length) return { mistakes: traces, notes };
+  const { settings, origins, notes } = reading;
+  const mistakes = await moreMistakes(mode, settings);
+  if (mistakes.length) return { mistakes, notes };
 
   await using held = new AsyncDisposableStack();
   try {
-    const running = await open(settings, options, held);
+    const running = await open(settings, origins, options, held);
     const everything = held.move();
     let ending: Promise<void> | undefined;
     return { ...running, settings, notes, stop: () => (ending ??= running.end().then(() => everything.disposeAsync())) };
@@ -74,15 +77,28 @@ export async function start(
   }
 }
 
+/** Beyond the settings themselves: what is in the files that they name. */
+async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
+  return [...certificateMistakes(known), ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
+}
+
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
-async function open(settings: Settings, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
+async function open(settings: Settings, origins: Origins, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
   const clock = systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward'));
   const made: Running['made'][number][] = [];
   const database = databaseFile(settings);
   const isNew = !existsSync(database);
   lockStore(settings.dataDir, database, held);
+  if (mode === 'dev' && !isNew && !(await isDemoStore(settings.dataDir, database)))
+    throw new Mistake(
+      `${database} is no demo's, and dev adds a user whose password everyone knows: give dev a folder of its own (PORTCULLIS_DATA_DIR)`,
+    );
   const secret = settings.masterSecret ?? demoMasterSecret(settings, made);
-  const issuer = settings.issuer ?? `https://localhost:${settings.port}`;
+  // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
+  const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
+  if (free) held.defer(free.release);
+  const port = free?.port ?? settings.port;
+  const issuer = settings.issuer ?? `https://localhost:${port}`;
   const tls = settings.tlsAtProxy ? 'at-proxy' : await certificate(settings, made);
 
   const house = await openHouse({ settings, issuer, masterSecret: secret, clock });
@@ -90,10 +106,13 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   const { services } = house;
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
-  await ensureSigningKey(services, settings.signingAlg, secret);
   await services.keyRing.load().catch((error: Error) => {
-    throw new Mistake(error.message);
+    throw new Mistake(
+      `${secretOrigin(origins, settings)}: ${error.message}${mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : ''}`,
+    );
   });
+  await ensureSigningKey(services, settings.signingAlg, secret);
+  await services.keyRing.load();
   await services.revoked.load();
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
@@ -115,19 +134,22 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
     maxConnections: settings.maxConnections,
     maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
     isProxy,
-    refusal: wireRefusal,
+    refusal: wireRefusals(house.securityLog),
   });
-  const { app, keepCounters } = await makeApp({
+  const { app, tend } = await makeApp({
     settings,
     issuer,
     house,
     readiness: whyNotReady,
     serverFactory: wire.serverFactory,
     ...(routes && { routes }),
+  }).catch((error: unknown) => {
+    throw routes && isSaid(error) ? new Mistake(`your routes: ${error.message}`) : error;
   });
   held.defer(() => app.close());
 
-  const address = await wire.listen(settings.host, settings.port);
+  await free?.release();
+  const address = await wire.listen(settings.host, port);
   held.defer(() => wire.close(0));
   if (settings.adminListen) await listenForOperators(settings.adminListen, detail, held);
 
@@ -135,13 +157,14 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
   every(held, 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
-  every(held, 1_000, keepCounters);
+  every(held, 1_000, tend);
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
     issuer,
     address,
     made,
+    hasUsers: (await services.users.list({ limit: 1 })).length > 0,
     files: { store: database, securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
     async end(): Promise<void> {
@@ -169,8 +192,12 @@ async function open(settings: Settings, { mode, routes }: StartOptions, held: As
 function lockStore(dataDir: string, database: string, held: AsyncDisposableStack): void {
   ownFolder(dataDir);
   if (database === ':memory:') return;
-  const unlock = lockForServer(`${database}.lock`);
-  if (!unlock) throw new Mistake(`another server has the store ${database}: a store on SQLite belongs to one`);
+  const file = `${database}.lock`;
+  const unlock = openDatabase(file, () => lockForServer(database));
+  if (!unlock)
+    throw new Mistake(
+      `another server has the store ${database}, and a store on SQLite belongs to one: stop that one, or give this one a folder of its own (PORTCULLIS_DATA_DIR)`,
+    );
   held.defer(unlock);
 }
 
@@ -179,6 +206,17 @@ function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]
   made.push({ what: 'master secret', where: file, how });
   return secret;
 }
+
+/** Which secret it is that does not fit, and where it came from. */
+function secretOrigin({ masterSecret: origin }: Origins, { dataDir }: Settings): string {
+  return origin === undefined
+    ? `the secret in ${secretFile(dataDir)}`
+    : `PORTCULLIS_MASTER_SECRET${origin === 'environment file' ? '_FILE (environment)' : ` (${origin})`}`;
+}
+
+/** An error that someone wrote as a sentence, the guard or Fastify of a route: not one of the language's own, which is a fault in the code. */
+const isSaid = (error: unknown): error is Error =>
+  error instanceof Error && (error.constructor === Error || ('code' in error && String(error.code).startsWith('FST_')));
 
 async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made: Running['made'][number][]): Promise<Certificate> {
   if (tlsCertFile !== undefined && tlsKeyFile !== undefined) return { cert: readText(tlsCertFile), key: readText(tlsKeyFile) };

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auditActions, type AuditAction, type AuditEntry } from '../domain/audit/audit.ts';
+import type { Desk } from '../desk.ts';
+import { auditActions, type AuditAction, type AuditRecord } from '../domain/audit/audit.ts';
 import { command, type On } from './command.ts';
 import { type Column, json, table } from './print.ts';
 import { whole } from './whole.ts';
@@ -11,12 +12,12 @@ const noteworthy: readonly string[] = ['login_failed', 'user_disabled', 'user_re
 
 const entryColumns: readonly Column<ShownEntry>[] = [
   { key: 'at', title: 'when', as: 'time' },
-  { key: 'action', style: ({ action }) => (alarming.includes(action) ? 'red' : noteworthy.includes(action) ? 'yellow' : undefined) },
-  { key: 'count', title: 'times', as: 'times' },
-  { key: 'by' },
+  { key: 'action', shows: ({ action, count }) => (count === 1 ? action : `${action} ×${count}`), style: ({ action }) => (alarming.includes(action) ? 'red' : noteworthy.includes(action) ? 'yellow' : undefined) },
+  { key: 'count', hidden: true },
+  { key: 'by', from: 90 },
   { key: 'username', title: 'user', cut: true },
   { key: 'address', cut: true },
-  { key: 'sessionId', title: 'session', cut: true },
+  { key: 'sessionId', title: 'session', from: 130 },
   { key: 'reason', cut: true },
   { key: 'id', hidden: true },
   { key: 'userId', hidden: true },
@@ -34,18 +35,27 @@ export const audit = [
     options: {
       limit: { takes: 'N', says: 'At most so many; 50 unless told otherwise.' },
       action: { takes: 'ACTION', oneOf: auditActions, says: 'Only this action.' },
-      username: { takes: 'NAME', says: 'Only about this name, exactly as it was sent.' },
+      username: { takes: 'NAME', says: 'Only about this user, by any spelling of the name or the id; or about a name that no user has, exactly as it was sent.' },
+      request: { takes: 'ID', says: 'Only of this request: the "instance" of an answer, or its X-Request-Id.' },
     },
     summary: 'List who did what when, newest first',
-    about: ['The sixth and later failed logins of a name in a day are summed by the minute: "times" says how many.'],
-    examples: [['audit list', 'the last 50'], ['audit list --action login_failed --username alice', 'who guesses at alice'], ['audit list --limit 100000 --json', 'for a program']],
+    about: [
+      'The sixth and later failed logins of a name in a day are summed by the minute: "×12" says how many.',
+      'A narrow terminal shows less; --json has all, also the ids of sessions and requests.',
+    ],
+    examples: [['audit list', 'the last 50'], ['audit list --action login_failed --username alice', 'who guesses at alice'], ['audit list --request 018f…', 'what an answer was about'], ['audit list --limit 100000 --json', 'for a program']],
     columns: entryColumns,
     none: 'Nothing is on record.',
     async does(on, given) {
       const limit = whole('--limit', given.limit ?? '50');
       const action = auditActions.find((known) => known === given.action);
       const { services } = await on.desk();
-      const found = await services.audit.list({ limit, ...(action && { action }), ...(given.username !== undefined && { username: given.username }) });
+      const found = await services.audit.list({
+        limit,
+        ...(action && { action }),
+        ...(given.username !== undefined && await about(services, given.username)),
+        ...(given.request !== undefined && { requestId: given.request.toLowerCase().replace(/^urn:uuid:/, '') }),
+      });
       return found.map(shown);
     },
   }),
@@ -62,7 +72,7 @@ export const audit = [
       const { services, store } = await on.desk();
       using end = untilSignal();
       const widths: number[] = [];
-      const look = (): Promise<AuditEntry[]> => services.audit.list({ limit: TAIL.most });
+      const look = (): Promise<AuditRecord[]> => services.audit.list({ limit: TAIL.most });
       let seen = await look();
       print(on, seen.slice(0, TAIL.first), { head: true, widths });
       while (await pause(TAIL.everyMs, end.signal)) {
@@ -77,10 +87,15 @@ export const audit = [
   }),
 ];
 
-const shown = ({ id, at, action, count, by, username, userId, sessionId, address, requestId, reason }: AuditEntry): ShownEntry =>
+/** Replays, logouts and ended sessions are on record by the user's id alone; and who is removed can be found by it still. */
+async function about({ users }: Pick<Desk['services'], 'users'>, nameOrId: string): Promise<{ username: string; userId: string }> {
+  return { username: nameOrId, userId: (await users.findByName(nameOrId))?.id ?? nameOrId };
+}
+
+const shown = ({ id, at, action, count, by, username, userId, sessionId, address, requestId, reason }: AuditRecord): ShownEntry =>
   ({ id, at, action, count, by, username, userId, sessionId, address, requestId, reason });
 
-function print({ terminal: { out }, json: asJson, clock }: On, newestFirst: readonly AuditEntry[], how: { head: boolean; widths: number[] }): void {
+function print({ terminal: { out }, json: asJson, clock }: On, newestFirst: readonly AuditRecord[], how: { head: boolean; widths: number[] }): void {
   const items = newestFirst.toReversed().map(shown);
   const lines = asJson ? items.map((item) => JSON.stringify(json(item, entryColumns))) : table(items, entryColumns, out, clock.now(), how);
   for (const line of lines) out.line(line);

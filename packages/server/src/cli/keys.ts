@@ -4,7 +4,7 @@ import type { Desk } from '../desk.ts';
 import type { StoredKey } from '../domain/key/key.ts';
 import { Mistake } from '../mistake.ts';
 import { command, type On } from './command.ts';
-import type { Column } from './print.ts';
+import { type Column, localTime } from './print.ts';
 
 type ShownKey = { kid: string; alg: string; state: string; origin: string; createdAt: number; activeFrom: number };
 
@@ -12,14 +12,15 @@ const keyColumns: readonly Column<ShownKey>[] = [
   { key: 'kid' },
   { key: 'alg' },
   { key: 'state', style: ({ state }) => ({ next: 'cyan', active: 'green', retired: 'yellow' } as const)[state] ?? 'dim' },
-  { key: 'origin' },
-  { key: 'createdAt', as: 'time' },
+  { key: 'origin', from: 90 },
+  { key: 'createdAt', as: 'time', from: 111 },
   { key: 'activeFrom', title: 'signs from', as: 'time' },
 ];
 
 const now = { says: 'Let it sign at once, and not only after the ten minutes in which verifiers elsewhere learn of it.' } as const;
 const secretIsNeeded = 'Keys are sealed under the master secret, so this needs PORTCULLIS_MASTER_SECRET (or PORTCULLIS_MASTER_SECRET_FILE), the one that the server has.';
 const oldOneStays = 'The key of before verifies its tokens until the last of them is dead, so nobody is logged out. A running server takes up the new key within a second.';
+const olderOne = 'With --now, a key that is next already still takes over from this one when its own ten minutes are up.';
 const signs = ({ kid, alg, state }: ShownKey, made: string): string => `${made} the key ${kid} (${alg}); it signs ${state === 'next' ? 'in ten minutes' : 'from now on'}.`;
 
 export const keys = [
@@ -44,7 +45,7 @@ export const keys = [
     settings: 'store',
     options: { now, alg: { takes: 'ALG', oneOf: signingAlgorithms, says: 'How it signs; as the latest key, unless told otherwise.' } },
     summary: 'Make the next key',
-    about: [oldOneStays, secretIsNeeded, 'With another --alg, set PORTCULLIS_SIGNING_ALG of the server too: at its next start it makes a key of that kind, should the latest be of another.'],
+    about: [oldOneStays, olderOne, secretIsNeeded, 'With another --alg, set PORTCULLIS_SIGNING_ALG of the server too: at its next start it makes a key of that kind, should the latest be of another.'],
     examples: [['keys rotate', 'signs in ten minutes'], ['keys rotate --now', 'signs at once'], ['keys rotate --alg ES256', 'of another kind']],
     columns: keyColumns,
     says: (key) => signs(key, 'Made'),
@@ -69,6 +70,7 @@ export const keys = [
     about: [
       'Ed25519, P-256, RSA of at least 2048 bits; or a shared secret of at least 32 bytes as a JWK ("kty": "oct"), for verifiers that share it: HS256, never published.',
       oldOneStays,
+      olderOne,
       secretIsNeeded,
     ],
     examples: [['keys import key.pem', 'signs in ten minutes'], ['keys import - --now < key.jwk', 'signs at once']],
@@ -89,11 +91,13 @@ export const keys = [
 /** The master secret, once it has opened the keys that are there: one sealed under another would keep the server from starting. */
 async function openSecret(on: On, { services }: Desk): Promise<string> {
   const { keyRing } = await import('../domain/key/key-ring.ts');
-  const { demoSecret } = await import('../demo.ts');
+  const { findDemoSecret } = await import('../demo.ts');
   const settings = on.settings();
-  const secret = settings.masterSecret ?? (on.sources.mode === 'dev' ? demoSecret(settings.dataDir).secret : undefined);
+  const secret = settings.masterSecret ?? (on.sources.mode === 'dev' ? findDemoSecret(settings.dataDir) : undefined);
   if (secret === undefined) throw new Mistake('PORTCULLIS_MASTER_SECRET (not set): keys are sealed under it, so this needs the one that the server has; or PORTCULLIS_MASTER_SECRET_FILE');
-  await keyRing({ keys: services.keys, clock: on.clock, masterSecret: secret }).load().catch((error: Error) => { throw new Mistake(error.message); });
+  await keyRing({ keys: services.keys, clock: on.clock, masterSecret: secret }).load().catch((error: Error) => {
+    throw new Mistake(`${settings.masterSecret === undefined ? "the demo's secret" : 'PORTCULLIS_MASTER_SECRET'}: ${error.message}`);
+  });
   return secret;
 }
 
@@ -102,8 +106,12 @@ async function shown(on: Pick<On, 'clock'>, all: readonly StoredKey[]): Promise<
   return all.map((key) => ({ kid: key.kid, alg: key.alg, state: keyState(key, all, on.clock.now()), origin: key.origin, createdAt: key.createdAt, activeFrom: key.activeFrom }));
 }
 
+/** A key that was just added; beside it, what will take over from it unasked. */
 async function shownOne(on: On, { services }: Desk, { kid }: StoredKey): Promise<ShownKey> {
-  const [key] = (await shown(on, await services.keys.list())).filter((one) => one.kid === kid);
+  const all = await shown(on, await services.keys.list());
+  const key = all.find((one) => one.kid === kid);
   if (!key) throw new Error('the key is gone again');
+  for (const { kid: later, activeFrom } of all.filter((one) => key.state === 'active' && one.state === 'next'))
+    on.note(`Only until ${localTime(activeFrom)}: the key ${later}, which was next already, signs from then on.`);
   return key;
 }

@@ -1,6 +1,8 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { databaseFile, type Desk, openDesk } from '../desk.ts';
+import { demoSecret } from '../demo.ts';
+import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
 import type { Settings } from '../settings/table.ts';
 
@@ -11,15 +13,19 @@ export type OpenStore = {
   readonly anyVersion?: true;
 };
 
+/** Whose store it is: a demo's is marked as one when it is made, so that `dev` takes it and `serve` does not. */
+export type StoreOf = 'demo' | 'operator';
+
 /**
  * Opens the store for an operator, beside its server or without one. It never makes one by accident, where a path was
  * mistyped, and never changes the tables under an older server.
  * @throws {Mistake} when there is none, or one of an older version.
  */
-export async function openStore(settings: Settings, { make, anyVersion }: OpenStore, note: (text: string) => void): Promise<Desk> {
+export async function openStore(settings: Settings, { make, anyVersion }: OpenStore, of: StoreOf, note: (text: string) => void): Promise<Desk> {
   const file = make ? notMemory(databaseFile(settings)) : storeFile(settings);
   const isNew = !isThere(file);
-  if (isNew) mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  if (isNew) for (const folder of [dirname(file), settings.dataDir]) ownFolder(folder);
+  if (isNew && of === 'demo' && settings.masterSecret === undefined) demoSecret(settings.dataDir);
   const desk = openDesk({ settings });
   if (isNew) note(`Made a store: ${file}`);
   if (anyVersion) return desk;

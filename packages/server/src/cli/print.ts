@@ -11,12 +11,16 @@ export type Column<Item> = {
   readonly title?: string;
   /**
    * `time`: epoch milliseconds, shown in the time zone of who looks; `ago`: the same, as the distance from now. Both are
-   * ISO 8601 in JSON. `times`: a count that is only worth a word when it is not 1.
+   * ISO 8601 in JSON.
    */
-  readonly as?: 'time' | 'ago' | 'times';
+  readonly as?: 'time' | 'ago';
   readonly style?: (item: Item) => Style | undefined;
+  /** What a table shows in place of the value. */
+  readonly shows?: (item: Item) => string;
   /** May be cut where the terminal is too narrow. */
   readonly cut?: true;
+  /** Shown only on a terminal that is so wide, and where there is none. */
+  readonly from?: number;
   /** Only in JSON. */
   readonly hidden?: true;
 };
@@ -32,8 +36,9 @@ const LONGEST_TEXT = 512;
  * @param on.head false goes on below a table that is there already; `widths`, kept from one to the next, holds them together.
  */
 export function table<I extends Item>(items: readonly I[], columns: readonly Column<I>[], voice: Voice, now: number, { head = true, widths: needed = [] as number[] } = {}): string[] {
-  const shown = columns.filter(({ hidden }) => !hidden);
-  const cells = items.map((item) => shown.map((column) => show(item[column.key], column, now)));
+  const { width: room = Infinity } = voice;
+  const shown = columns.filter(({ hidden, from = 0 }) => !hidden && from <= room);
+  const cells = items.map((item) => shown.map((column) => show(column.shows?.(item) ?? item[column.key], column, now)));
   shown.forEach((column, i) => { needed[i] = Math.max(needed[i] ?? widthOf(titleOf(column)), ...cells.map((row) => widthOf(row[i] ?? ''))); });
   const widths = fit([...needed], shown, voice.width);
 
@@ -101,7 +106,6 @@ function show(value: Value, { as }: { as?: Column<Item>['as'] }, now: number): s
   switch (as) {
     case 'time': return localTime(value);
     case 'ago': return ago(value, now);
-    case 'times': return value === 1 ? '' : `×${value}`;
     case undefined: return String(value);
   }
 }

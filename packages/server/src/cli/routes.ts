@@ -1,14 +1,13 @@
 import { createServer } from 'node:http';
 import { type GuardedRoute, systemClock } from '@portcullis/guard';
 import { randomBytes } from '../lib/secret.ts';
-import { readSettings } from '../settings/read.ts';
 import type { Settings } from '../settings/table.ts';
 import { command } from './command.ts';
 import type { Column } from './print.ts';
 
 type ShownRoute = { method: string; path: string; access: string; limits: string; summary: string };
 
-const routeColumns: readonly Column<ShownRoute>[] = [{ key: 'method' }, { key: 'path' }, { key: 'access' }, { key: 'limits', cut: true }, { key: 'summary', cut: true }];
+const routeColumns: readonly Column<ShownRoute>[] = [{ key: 'method' }, { key: 'path' }, { key: 'access', cut: true }, { key: 'limits', cut: true }, { key: 'summary', cut: true, from: 110 }];
 
 export const routes = [
   command({
@@ -23,26 +22,10 @@ export const routes = [
   }),
 ];
 
-/** All routes with the settings' defaults as Markdown, for `docs/reference/routes.md`. */
-export async function routesReference(): Promise<string> {
-  const reading = readSettings({ mode: 'admin', env: {}, flags: {}, readFile: () => '' });
-  if ('mistakes' in reading) throw new Error(reading.mistakes.join('; '));
-  const rows = (await guardedRoutes(reading.settings)).map(shown);
-  return `# Routes
-
-Who may call what, and how often, unless the settings say otherwise; \`portcullis routes\` shows it with yours. HEAD goes
-wherever GET does and counts with it.
-
-| route | access | limits | what it does |
-| --- | --- | --- | --- |
-${rows.map(({ method, path, access, limits, summary }) => `| \`${method} ${path}\` | ${access} | ${limits} | ${summary} |`).join('\n')}
-`;
-}
-
 const shown = ({ method, path, access, limits, summary }: GuardedRoute): ShownRoute => ({ method, path, access, limits: limits.join('; '), summary });
 
 /** Puts the whole app together, on a store in memory and without a listener, and asks it. */
-async function guardedRoutes(settings: Settings): Promise<readonly GuardedRoute[]> {
+export async function guardedRoutes(settings: Settings): Promise<readonly GuardedRoute[]> {
   const { makeApp } = await import('../app.ts');
   const { openHouse } = await import('../house.ts');
   const issuer = settings.issuer ?? 'https://localhost';

@@ -1,9 +1,9 @@
-import { fileURLToPath } from 'node:url';
 import { type ProblemRow, systemClock } from '@portcullis/guard';
 import type { Desk } from '../desk.ts';
 import { plainText } from '../domain/audit/audit.ts';
 import { Problem, problems } from '../domain/problem.ts';
 import { readText } from '../lib/files.ts';
+import { version } from '../lib/version.ts';
 import { Mistake, mistakesOf } from '../mistake.ts';
 import { readSettings, type Sources } from '../settings/read.ts';
 import type { Settings } from '../settings/table.ts';
@@ -12,8 +12,6 @@ import type { OpenStore } from './open-store.ts';
 import { type Item, json, record, table } from './print.ts';
 import { parse, type Parsed } from './program.ts';
 import { type Terminal, terminal as terminalOf } from './terminal.ts';
-
-const version: string = JSON.parse(readText(fileURLToPath(new URL('../../package.json', import.meta.url)))).version;
 
 export type Started = Parameters<typeof terminalOf>[0] & { readonly argv: readonly string[]; readonly env: Sources['env'] };
 
@@ -51,7 +49,7 @@ async function perform({ command, given, flags, json: asJson, dev }: Parsed, env
 
   async function open(how: OpenStore): Promise<Desk> {
     const { openStore } = await import('./open-store.ts');
-    const opened = await openStore(on.settings(), how, note);
+    const opened = await openStore(on.settings(), how, sources.mode === 'dev' ? 'demo' : 'operator', note);
     held.defer(opened.close);
     return opened;
   }

@@ -29,7 +29,7 @@ export const server = [
     settings: 'all',
     summary: 'Start the server',
     about: [
-      'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS, and starts with nothing of the demo. Every mistake is said at once, and then nothing listens: exit code 2.',
+      'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS. It starts without a user, and says so; it does not start with anything of the demo. Every mistake is said at once, and then nothing listens: exit code 2.',
       'SIGTERM or Ctrl-C ends it when what is in flight is answered; a second one ends it at once.',
     ],
     examples: [
@@ -68,7 +68,7 @@ function endOnSignal(running: Running): Promise<void> {
     setTimeout(() => { state = 'ending'; }, SAME_SIGNAL_MS).unref();
     running.stop().then(resolve, reject);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal);
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);
   return promise;
 }
 
@@ -103,12 +103,13 @@ function greetDemo(running: Running, voice: Voice): void {
   voice.line('Ctrl-C ends it.');
 }
 
-function greet({ settings, issuer, address, files }: Running, voice: Voice): void {
+function greet({ settings, issuer, address, files, hasUsers }: Running, voice: Voice): void {
   const at = `${isIPv6(settings.host) ? `[${settings.host}]` : settings.host}:${address.port}`;
   listening(voice, settings.tlsAtProxy ? `http://${at}, for the proxy that ends TLS` : `https://${at}`);
   facts(voice, [
     ['issuer', issuer],
     ['store', files.store],
+    ...(hasUsers ? [] : [['users', 'none yet: "portcullis users add NAME" adds one'] as const]),
     ['limits', 'counted in this process'],
     ['for operators', settings.adminListen ? `http://${listen.show(settings.adminListen)}/readyz` : 'none'],
     ['security log', files.securityLog],

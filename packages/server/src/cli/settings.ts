@@ -12,14 +12,14 @@ export const settings = [
     examples: [['config', 'would "serve" start with these?'], ['config --dev', 'the demo\'s'], ['config --port 6000 --json', 'for a program']],
     columns: [
       { key: 'name', title: 'setting' },
-      { key: 'value', cut: true, style: ({ value }) => (value === 'not set' ? 'dim' : undefined) },
+      { key: 'value', cut: true, style: ({ value }) => (value === 'not set' || value === 'made by dev' ? 'dim' : undefined) },
       { key: 'origin', title: 'from', style: ({ origin }) => (origin === undefined || origin === 'default' ? 'dim' : origin === 'dev' ? 'cyan' : 'green') },
     ],
     does(on) {
       const reading = readSettings(on.sources);
       for (const note of reading.notes) on.note(note);
       if ('mistakes' in reading) throw new Mistake(...reading.mistakes);
-      return Promise.resolve(showSettings(reading.settings, reading.origins).map(({ name, value, origin }) => ({ name, value, origin: value === 'not set' ? undefined : origin })));
+      return Promise.resolve(showSettings(reading.settings, reading.origins, on.sources.mode).map(({ name, value, origin }) => ({ name, value, origin: value === 'not set' ? undefined : origin })));
     },
   }),
 ];

@@ -11,9 +11,9 @@ const atOnce = 'A running server knows within a second.';
 type ShownUser = { username: string; id: string; createdAt: number; state: string; disabledAt: number | undefined; isDemo: boolean };
 
 const userColumns: readonly Column<ShownUser>[] = [
-  { key: 'username' },
+  { key: 'username', cut: true },
   { key: 'id' },
-  { key: 'createdAt', as: 'time' },
+  { key: 'createdAt', as: 'time', from: 100 },
   { key: 'state', style: ({ state }) => (state === 'enabled' ? 'green' : state === 'disabled' ? 'red' : 'yellow') },
   { key: 'disabledAt', as: 'time', hidden: true },
   { key: 'isDemo', hidden: true },

@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
-import { type Limit, parseDuration, parseLimits } from '@portcullis/guard';
+import { type Limit, parseDuration, parseLimits, showDuration } from '@portcullis/guard';
 
 /** How a text becomes a value, and how the value is shown. `parse(show(value))` is the value again, but for a secret. */
 export type Kind<T> = {
@@ -101,20 +101,6 @@ export function duration(min: string, max: string): Kind<number> {
     },
     show: showDuration,
   };
-}
-
-const units = [
-  ['day', 86_400_000],
-  ['hour', 3_600_000],
-  ['minute', 60_000],
-  ['second', 1_000],
-] as const;
-
-/** In the largest unit that divides it: 900000 as `15 minutes`. */
-function showDuration(ms: number): string {
-  const [unit, unitMs] = units.find(([, unitMs]) => ms > 0 && ms % unitMs === 0) ?? ['', 1];
-  if (unit === '') return ms === 0 ? '0' : `${ms} ms`;
-  return `${ms / unitMs} ${unit}${ms === unitMs ? '' : 's'}`;
 }
 
 export const path: Kind<string> = {

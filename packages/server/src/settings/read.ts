@@ -63,8 +63,13 @@ export function readSettings({ mode, env, flags, readFile }: Sources): Reading {
 export type ShownSetting = { readonly name: string; readonly value: string; readonly origin: Origin };
 
 /** For `portcullis config`: each value as a text that could be set again, secrets only as "set" or "not set". */
-export function showSettings(settings: Settings, origins: Origins): ShownSetting[] {
-  return rows.map((row) => ({ name: variableOf(row), value: show(row, settings) ?? 'not set', origin: origins[row.name] ?? 'default' }));
+export function showSettings(settings: Settings, origins: Origins, mode: Mode): ShownSetting[] {
+  const isMade = ({ madeBy, name }: Row) => mode === 'dev' && madeBy === 'dev' && !(settings.tlsAtProxy && name.startsWith('tls'));
+  return rows.map((row) => {
+    const value = show(row, settings);
+    if (value === undefined && isMade(row)) return { name: variableOf(row), value: 'made by dev', origin: 'dev' };
+    return { name: variableOf(row), value: value ?? 'not set', origin: origins[row.name] ?? 'default' };
+  });
 }
 
 /** One setting as one layer has it; or what is wrong there, with the row where that is known. */
@@ -195,7 +200,7 @@ function complaint({ of: [first, ...others], says }: Demand, settings: Settings,
     const value = show(row, settings);
     return `${variableOf(row)} (${value === undefined ? 'not set' : `${origins[name]}, ${JSON.stringify(value)}`})`;
   };
-  return `${seen(first)}: ${says}${others.length ? `; now ${others.map(seen).join(', ')}` : ''}`;
+  return `${seen(first)}: ${says}${others.length ? `; at present: ${others.map(seen).join(', ')}` : ''}`;
 }
 
 function getRow(name: SettingName): Row {

@@ -12,6 +12,8 @@ export type Row = {
   readonly default?: string;
   /** The default under `portcullis dev`, where it is another. */
   readonly dev?: string;
+  /** `portcullis dev` makes one where none is set. */
+  readonly madeBy?: 'dev';
   readonly says: string;
 };
 
@@ -20,7 +22,7 @@ export const table = [
   // Where it listens, and what it keeps where
   { name: 'host',                     env: 'HOST',                        kind: address,                          default: '0.0.0.0',              dev: '127.0.0.1',                 says: 'The address to listen on. "::" is IPv6 and IPv4.' },
   { name: 'port',                     env: 'PORT',                        kind: port,                             default: '5000',                                                   says: 'The port, which speaks HTTPS only. 0 is any free one.' },
-  { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where metrics and the details of readiness are served, in clear and to anyone who can reach it.' },
+  { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where the details of readiness are served (/readyz), in clear and to anyone who can reach it.' },
   { name: 'dataDir',                  env: 'DATA_DIR',                    kind: path,                             default: '.portcullis/data',     dev: '.portcullis/dev',           says: 'The folder for everything that is kept.' },
   { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database; a relative path is a file in the data folder.' },
   { name: 'logFile',                  env: 'LOG_FILE',                    kind: path,                             default: 'security.log',                                           says: 'The security log; a relative path is a file in the data folder, "stdout" is the standard output.' },
@@ -29,8 +31,8 @@ export const table = [
   { name: 'configFile',               env: 'CONFIG_FILE',                 kind: path,                                                                                                says: 'A file of settings: one JSON object. Set in the environment or by its flag.' },
 
   // Gate 1, wire
-  { name: 'tlsCertFile',              env: 'TLS_CERT_FILE',               kind: path,                                                                                                says: 'The certificate and its chain, as PEM.' },
-  { name: 'tlsKeyFile',               env: 'TLS_KEY_FILE',                kind: path,                                                                                                says: 'The private key of the certificate, as PEM.' },
+  { name: 'tlsCertFile',              env: 'TLS_CERT_FILE',               kind: path,                                                              madeBy: 'dev',                    says: 'The certificate and its chain, as PEM.' },
+  { name: 'tlsKeyFile',               env: 'TLS_KEY_FILE',                kind: path,                                                              madeBy: 'dev',                    says: 'The private key of the certificate, as PEM.' },
   { name: 'tlsAtProxy',               env: 'TLS_AT_PROXY',                kind: yesNo,                            default: 'false',                                                  says: 'True where a declared proxy ends TLS and speaks plain HTTP to this server.' },
   { name: 'trustedProxies',           env: 'TRUSTED_PROXIES',             kind: proxies,                          default: '',                                                       says: 'The proxies whose word for the address of a caller is believed.' },
   { name: 'maxConnections',           env: 'MAX_CONNECTIONS',             kind: whole(1, 1_000_000),              default: '2000',                                                   says: 'How many connections are held; at the bound the one longest idle is closed.' },
@@ -41,10 +43,10 @@ export const table = [
   { name: 'corsMaxAgeMs',             env: 'CORS_MAX_AGE',                kind: duration('0', '24 hours'),        default: '10 minutes',                                             says: 'How long a browser may remember the answer to a preflight.' },
 
   // Gate 4, token
-  { name: 'issuer',                   env: 'ISSUER',                      kind: issuer,                                                                                              says: 'The URL of this server, as callers know it: the iss of its tokens.' },
+  { name: 'issuer',                   env: 'ISSUER',                      kind: issuer,                                                            madeBy: 'dev',                    says: 'The URL of this server, as callers know it: the iss of its tokens.' },
   { name: 'audience',                 env: 'AUDIENCE',                    kind: word,                             default: 'portcullis',                                             says: 'Whom the tokens are for: their aud.' },
   { name: 'signingAlg',               env: 'SIGNING_ALG',                 kind: oneOf('EdDSA', 'ES256', 'RS256'), default: 'EdDSA',                                                  says: 'How new keys sign access tokens.' },
-  { name: 'masterSecret',             env: 'MASTER_SECRET',               kind: secret,                                                                                              says: 'Everything at rest is sealed under it. Without it, what is stored is lost.' },
+  { name: 'masterSecret',             env: 'MASTER_SECRET',               kind: secret,                                                            madeBy: 'dev',                    says: 'Everything at rest is sealed under it. Without it, what is stored is lost.' },
   { name: 'accessTokenTtlMs',         env: 'ACCESS_TOKEN_TTL',            kind: duration('10 s', '24 hours'),     default: '15 minutes',                                             says: 'How long an access token lives.' },
   { name: 'refreshTokenTtlMs',        env: 'REFRESH_TOKEN_TTL',           kind: duration('1 minute', '400 days'), default: '7 days',                                                 says: 'How long a session lives from login; refreshing never extends it.' },
   { name: 'refreshGraceMs',           env: 'REFRESH_GRACE',               kind: duration('0', '5 minutes'),       default: '10 s',                                                   says: 'How long a refresh token that was just used gives the same successor again, for two tabs or a lost answer. 0 is strict.' },

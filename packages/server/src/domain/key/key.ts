@@ -15,14 +15,13 @@ export type StoredKey = {
 };
 
 export interface Keys {
-  /** `present` when there is a key with this kid, or, with `ifNone`, any key at all. */
+  /** `present` when there is a key with this kid, or, with `if-none`, any key at all. */
   add(key: StoredKey, only?: 'if-none'): Promise<'added' | 'present'>;
   list(): Promise<StoredKey[]>;
   remove(kid: string): Promise<void>;
 }
 
-export const keyStates = ['next', 'active', 'retired', 'gone'] as const;
-export type KeyState = (typeof keyStates)[number];
+export type KeyState = 'next' | 'active' | 'retired' | 'gone';
 
 /** The longest that any access token may live (the bound of ACCESS_TOKEN_TTL): so long a retired key still verifies. */
 export const LONGEST_ACCESS_TOKEN_MS = 86_400_000;

@@ -1,4 +1,4 @@
-import { demands, flagOf, keyOf, type Row, table, variableOf } from './table.ts';
+import { demands, flagOf, keyOf, type Row, table, variableOf } from '../../packages/server/src/settings/table.ts';
 
 /** The table as Markdown, for `docs/reference/settings.md`. */
 export function settingsReference(): string {
@@ -25,6 +25,7 @@ ${demands.map((demand) => `- ${code(variableOf(rows.find((row) => row.name === d
 }
 
 function defaults(row: Row): string {
+  if (row.madeBy) return 'not set; dev: makes one';
   const usual = row.default === undefined ? 'not set' : row.default === '' ? 'empty' : code(row.default);
   return row.dev === undefined ? usual : `${usual}; dev: ${code(row.dev)}`;
 }

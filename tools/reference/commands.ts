@@ -1,8 +1,8 @@
-import { flagOf } from '../settings/table.ts';
-import type { Command } from './command.ts';
-import { commands, commonOptions, exitCodes } from './commands.ts';
-import { titleOf } from './print.ts';
-import { dashed, settingsOf } from './program.ts';
+import { flagOf } from '../../packages/server/src/settings/table.ts';
+import type { Command } from '../../packages/server/src/cli/command.ts';
+import { commands, commonOptions, exitCodes } from '../../packages/server/src/cli/commands.ts';
+import { titleOf } from '../../packages/server/src/cli/print.ts';
+import { dashed, settingsOf } from '../../packages/server/src/cli/program.ts';
 
 /** All commands as Markdown, for `docs/reference/cli.md`. */
 export function commandsReference(): string {
@@ -17,7 +17,9 @@ They work on the store beside a running server or without one. Those that look a
 
 All but \`dev\` and \`serve\` take
 
-${Object.entries(commonOptions).map(([name, says]) => `- \`--${name}\`: ${says}`).join('\n')}
+${Object.entries(commonOptions)
+  .map(([name, says]) => `- \`--${name}\`: ${says}`)
+  .join('\n')}
 
 | exit code | means |
 | --- | --- |
@@ -32,18 +34,30 @@ function section(command: Command): string {
   const words = Object.entries(args).map(([word, { optional }]) => (optional ? `[${word.toUpperCase()}]` : word.toUpperCase()));
   const taken: string[][] = [
     ...Object.entries(args).map(([word, { says }]) => [word.toUpperCase(), says]),
-    ...Object.entries(options).map(([word, { takes, oneOf, says }]) => [`--${dashed(word)}${takes === undefined ? '' : ` ${takes}`}`, oneOf ? `${says} One of ${oneOf.join(', ')}.` : says]),
+    ...Object.entries(options).map(([word, { takes, oneOf, says }]) => [
+      `--${dashed(word)}${takes === undefined ? '' : ` ${takes}`}`,
+      oneOf ? `${says} One of ${oneOf.join(', ')}.` : says,
+    ]),
   ];
-  const settings = command.settings === 'all'
-    ? 'Every [setting](settings.md) is an option too.'
-    : `Settings: ${settingsOf(command).map((row) => `\`${flagOf(row)}\``).join(', ')}.`;
+  const settings =
+    command.settings === 'all'
+      ? 'Every [setting](settings.md) is an option too.'
+      : `Settings: ${settingsOf(command)
+          .map((row) => `\`${flagOf(row)}\``)
+          .join(', ')}.`;
   return [
     `## ${name}`,
     `${summary}. \`portcullis ${[name, ...words].join(' ')}\``,
     ...about,
-    ...(taken.length ? [`| takes | |\n| --- | --- |\n${taken.map(([what = '', says = '']) => `| \`${what}\` | ${says} |`).join('\n')}`] : []),
+    ...(taken.length
+      ? [`| takes | |\n| --- | --- |\n${taken.map(([what = '', says = '']) => `| \`${what}\` | ${says} |`).join('\n')}`]
+      : []),
     settings,
-    ...(columns ? [`Shows: ${columns.map((column) => (column.hidden ? `\`${column.key}\` (JSON only)` : titleOf(column) === column.key ? `\`${column.key}\`` : `${titleOf(column)} (\`${column.key}\`)`)).join(', ')}.`] : []),
+    ...(columns
+      ? [
+          `Shows: ${columns.map((column) => (column.hidden ? `\`${column.key}\` (JSON only)` : titleOf(column) === column.key ? `\`${column.key}\`` : `${titleOf(column)} (\`${column.key}\`)`)).join(', ')}.`,
+        ]
+      : []),
     `\`\`\`sh\n${examples.map(([line, says]) => `portcullis ${line}  # ${says}`).join('\n')}\n\`\`\``,
   ].join('\n\n');
 }

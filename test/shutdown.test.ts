@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, constants, type ClientHttp2Session } from 'node:http2';
+import { Agent, request } from 'node:https';
+import { test } from 'node:test';
+import { demoUser, logIn, type Program, startProgram, wideLimits } from './support/program.ts';
+
+/** What came of a request: `not sent` where the server cannot have begun with it, so that anyone may ask again elsewhere. */
+type Outcome = 'answered' | 'not sent' | { readonly cut: unknown };
+type Client = { send(path: '/login' | '/protected'): Promise<Outcome>; leave(): void };
+
+test('SIGTERM under load: no request is cut, over HTTP/1.1 and HTTP/2, and it ends with 0', { timeout: 60_000 }, async (t) => {
+  const program = await startProgram(t, { settings: { ...wideLimits, SESSIONS_PER_USER: '10000' } });
+  const { access } = await logIn(program);
+  const answered = { http1: 0, http2: 0 };
+  const cut: unknown[] = [];
+  let isEnding = false;
+
+  const use = async (protocol: keyof typeof answered, open: () => Client): Promise<void> => {
+    const client = open();
+    for (let i = 0; ; i += 1) {
+      const outcome = await client.send(i % 4 ? '/protected' : '/login');
+      if (outcome === 'answered') answered[protocol] += 1;
+      else if (outcome === 'not sent' && isEnding) return client.leave();
+      else {
+        cut.push(outcome);
+        return client.leave();
+      }
+    }
+  };
+  const clients = [
+    ...Array.from({ length: 6 }, () => use('http1', () => overHttp1(program, access))),
+    ...Array.from({ length: 6 }, () => use('http2', () => overHttp2(program, access))),
+  ];
+  while (cut.length === 0 && (answered.http1 < 60 || answered.http2 < 60)) await new Promise(setImmediate);
+  const before = answered.http1 + answered.http2;
+  isEnding = true;
+  assert.equal(await program.stop('SIGTERM'), 0);
+  await Promise.all(clients);
+  assert.deepEqual(cut, []);
+  assert.ok(answered.http1 + answered.http2 > before, 'what was in flight was answered');
+  assert.doesNotMatch(program.output(), /"level":"(error|fatal)"/);
+});
+
+/** One connection at a time, kept as long as the server keeps it. */
+function overHttp1({ port, ca }: Program, access: string): Client {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  return {
+    leave: () => agent.destroy(),
+    send: (path) =>
+      new Promise((resolve) => {
+        let isSecure = false;
+        const body = path === '/login' ? JSON.stringify(demoUser) : undefined;
+        const sent = request(
+          {
+            host: '127.0.0.1',
+            servername: 'localhost',
+            port,
+            path,
+            ca,
+            agent,
+            method: body === undefined ? 'GET' : 'POST',
+            headers: {
+              host: `localhost:${port}`,
+              authorization: `Bearer ${access}`,
+              ...(body !== undefined && { 'content-type': 'application/json', 'content-length': String(body.length) }),
+            },
+          },
+          (answer) => {
+            answer
+              .resume()
+              .once('end', () => resolve(answer.statusCode === 200 ? 'answered' : { cut: answer.statusCode }))
+              .once('error', (error) => resolve({ cut: error }));
+          },
+        );
+        sent.once('socket', (socket) =>
+          socket.once('secureConnect', () => {
+            isSecure = true;
+          }),
+        );
+        sent.once('error', (error) => resolve(isSecure || sent.reusedSocket ? { cut: error } : 'not sent'));
+        sent.end(body);
+      }),
+  };
+}
+
+/** One session at a time; a stream that the server refused, or that came after its farewell, was not begun (RFC 9113 section 8.7). */
+function overHttp2({ port, ca }: Program, access: string): Client {
+  let session: ClientHttp2Session | undefined;
+
+  async function open(): Promise<ClientHttp2Session | undefined> {
+    const opened = connect(`https://localhost:${port}`, { ca, host: '127.0.0.1' }).on('error', () => {});
+    await once(opened, 'connect').catch(() => {});
+    return opened.closed || opened.destroyed ? undefined : opened;
+  }
+
+  return {
+    leave: () => session?.destroy(),
+    async send(path) {
+      if (!session || session.closed || session.destroyed) session = await open();
+      if (!session) return 'not sent';
+      const body = path === '/login' ? JSON.stringify(demoUser) : undefined;
+      const stream = session.request({
+        ':path': path,
+        ':method': body === undefined ? 'GET' : 'POST',
+        authorization: `Bearer ${access}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      });
+      let status: number | undefined;
+      let isWhole = false;
+      stream
+        .on('response', (headers) => {
+          status = headers[':status'];
+        })
+        .on('end', () => {
+          isWhole = true;
+        })
+        .on('error', () => {})
+        .resume()
+        .end(body);
+      await new Promise((done) => stream.once('close', done));
+      if (status === 200 && isWhole) return 'answered';
+      if (stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM || status !== undefined) return { cut: { status, rstCode: stream.rstCode } };
+      session.close();
+      session = undefined;
+      return this.send(path);
+    },
+  };
+}
