@@ -101,7 +101,7 @@ test('what only its keeper may know', () => {
       for (const path of known)
         assert.ok(
           knowing.some((file) => matchesGlob(file, path)),
-          `${path} is said to know ${what}, and there is no such file`,
+          `${path} is said to know ${what}, and no such file does`,
         );
     }
   }

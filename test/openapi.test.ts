@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { signedIn } from '@portcullis/guard';
+import { openApp } from './support/house.ts';
+
+test('the OpenAPI document has every route, who may call it, and that every error is a problem', async (t) => {
+  const { app } = await openApp(t, {}, { routes: (own) => void own.get('/notes', { config: { access: signedIn() } }, () => []) });
+  const answer = await app.inject({ url: '/openapi.json', headers: { host: 'localhost' } });
+  assert.equal(answer.statusCode, 200, answer.body);
+  const { openapi, paths, components } = answer.json();
+  assert.match(openapi, /^3\.1\./);
+
+  const documented = Object.entries<Record<string, any>>(paths).flatMap(([path, methods]) =>
+    Object.keys(methods)
+      .filter((method) => method !== 'head')
+      .map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  assert.deepEqual(documented.toSorted(), app.guardedRoutes.map(({ method, path }) => `${method} ${path}`).toSorted());
+  for (const { method, path, access } of app.guardedRoutes) {
+    const operation = paths[path][method.toLowerCase()];
+    const demanded = {
+      open: undefined,
+      'signed in': [{ access: [] }],
+      'signed in, if a token is sent': [{ access: [] }, {}],
+      'refresh token': [{ refresh: [] }],
+    }[access];
+    assert.deepEqual(operation.security, demanded, path);
+    assert.equal(operation.responses.default.content['application/problem+json'].schema.$ref, '#/components/schemas/Problem', path);
+  }
+  for (const [, name = ''] of answer.body.matchAll(/#\/components\/schemas\/(\w+)/g))
+    assert.ok(components.schemas[name], `${name} is referred to and not there`);
+  assert.ok(
+    Object.keys(components.schemas).every((name) => !name.endsWith('Input')),
+    'each schema once',
+  );
+  assert.equal(paths['/login'].post.requestBody.required, true);
+  assert.equal(paths['/logout'].post.requestBody.required, false);
+});
