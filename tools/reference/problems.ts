@@ -13,7 +13,7 @@ export function problemsReference(): string {
     '`message` and `violated-policies`. `instance` is the id of the request, as in `X-Request-Id`.',
     '',
     'The first refusal of a code from an address block in a minute is in the security log with its id; the others are summed in one line a minute,',
-    'which carries the last id. Faults (500) and 503 go to standard error, each with its id; logins, logouts and replays are in the audit with theirs.',
+    'which carries the last id. 503s go to standard error in the same way, faults (500) each with its id; logins, logouts and replays are in the audit with theirs.',
     '[Read the logs](../how-to/read-the-logs.md) says how to find one.',
     '',
     'A 401 carries `WWW-Authenticate` (RFC 6750), a 429 and a 503 carry `Retry-After` in seconds. The command line shows the same codes.',
