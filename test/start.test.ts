@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -110,4 +110,67 @@ test("dev touches no store that is not a demo's, and leaves nothing in its folde
     JSON.parse(stdout).map(({ username }: { username: string }) => username),
     ['alice'],
   );
+});
+
+test("nor one elsewhere, from a demo's folder; but its own demo it takes, under whatever secret", async (t) => {
+  const [demo, own] = [folderFor(t), folderFor(t)];
+  const password = { input: 'a long sentence is a good one' };
+  await (await startProgram(t, { folder: demo })).stop();
+  assert.equal(
+    (await runCommand(['users', 'add', 'alice', '--password-stdin'], { env: { PORTCULLIS_DATA_DIR: own }, ...password })).code,
+    0,
+  );
+  const env = { PORTCULLIS_DATA_DIR: demo, PORTCULLIS_DATABASE_URL: `sqlite:${join(own, 'portcullis.db')}`, PORTCULLIS_PORT: '0' };
+  assert.equal((await runCommand(['dev'], { env })).code, 2);
+  assert.equal(JSON.parse((await runCommand(['users', 'list', '--json'], { env: { PORTCULLIS_DATA_DIR: own } })).stdout).length, 1);
+
+  const folder = folderFor(t);
+  const secret = { PORTCULLIS_DATA_DIR: folder, PORTCULLIS_MASTER_SECRET: SECRETS[0] ?? '' };
+  assert.equal((await runCommand(['users', 'add', 'bob', '--dev', '--password-stdin'], { env: secret, ...password })).code, 0);
+  const settings = { MASTER_SECRET: SECRETS[0] ?? '' };
+  await (await startProgram(t, { folder, settings })).stop();
+  assert.equal(
+    (await runCommand(['users', 'set-password', 'testuser', '--dev', '--password-stdin'], { env: secret, ...password })).code,
+    0,
+  );
+  await (await startProgram(t, { folder, settings })).stop();
+});
+
+test('a security log that is a pipe whose reader stands still holds nobody, and the server can be stopped', async (t) => {
+  const folder = folderFor(t);
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const reader = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
+  t.after(() => closeSync(reader));
+  for (let full = false; !full;) {
+    try {
+      writeSync(reader, Buffer.alloc(4_096, 'x'));
+    } catch {
+      full = true;
+    }
+  }
+  const program = await startProgram(t, { settings: { LOG_FILE: pipe } });
+  await logIn(program);
+  assert.equal(await program.stop(), 0);
+});
+
+test('thirty logins at once on one connection leave no listener behind that Node would warn of', async (t) => {
+  const program = await startProgram(t, { settings: wideLimits });
+  const body = JSON.stringify({ username: 'testuser', password: 'password123' });
+  const one = `POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const socket = tls.connect({
+    host: '127.0.0.1',
+    port: program.port,
+    servername: 'localhost',
+    ca: program.ca,
+    ALPNProtocols: ['http/1.1'],
+  });
+  socket.write(one.repeat(30));
+  let text = '';
+  for await (const chunk of socket) {
+    text += chunk;
+    if (text.split('HTTP/1.1 200').length > 30) break;
+  }
+  await program.stop();
+  assert.doesNotMatch(program.output(), /Warning/);
 });

@@ -26,7 +26,9 @@ export function problemOf(error: unknown, problems: ProblemTable): Problem<strin
 /** Whatever was thrown, looked at with care. */
 type Thrown = { readonly code?: unknown; readonly validation?: unknown; readonly validationContext?: unknown };
 
-/** Which fields do not fit, by name; what was sent in them is not repeated. */
+const whereOf: Readonly<Record<string, string>> = { params: 'path', querystring: 'query', headers: 'headers' };
+
+/** Which fields do not fit, by the names they have there, if those are plain; what was sent in them is not repeated. */
 function unfitting(validation: readonly unknown[], context: unknown): Problem<string> {
   const isBody = context === undefined || context === 'body';
   const paths = new Set(
@@ -34,7 +36,9 @@ function unfitting(validation: readonly unknown[], context: unknown): Problem<st
   );
   const named = [...paths].slice(0, 5).map((path) => path.slice(1).replaceAll('/', '.'));
   const extra = named.length
-    ? { detail: `${isBody ? 'Of the body' : 'Of the parameters'}, this does not fit: ${named.join(', ')}. Nothing was changed.` }
+    ? {
+        detail: `Of the ${isBody ? 'body' : (whereOf[String(context)] ?? 'parameters')}, this does not fit: ${named.join(', ')}. Nothing was changed.`,
+      }
     : {};
   return new Problem<string>(isBody ? 'body_invalid' : 'parameters_invalid', undefined, extra);
 }

@@ -49,7 +49,7 @@ export const guardProblems = {
   // After the gates: the body
   body_malformed: { status: 400, title: 'Malformed body', detail: 'The body is not one JSON document in UTF-8 without a byte order mark, nested at most 16 deep, free of __proto__ and constructor.prototype keys.' },
   body_invalid: { status: 400, title: 'Invalid body', detail: 'The body does not have the fields that this route takes.' },
-  parameters_invalid: { status: 400, title: 'Invalid parameters', detail: 'A parameter of the path or the query does not fit this route.' },
+  parameters_invalid: { status: 400, title: 'Invalid parameters', detail: 'A parameter of the path or the query, or a header, does not fit this route.' },
   body_too_large: { status: 413, title: 'Content Too Large', detail: 'The body is larger than this route takes.' },
   media_type_unsupported: { status: 415, title: 'Unsupported Media Type', detail: 'Send the body as application/json, in UTF-8.' },
 
@@ -64,7 +64,7 @@ export type GuardProblemCode = keyof typeof guardProblems;
 export type ProblemExtra = {
   /** Whole seconds, sent as `Retry-After` (RFC 9110 section 10.2.3). */
   readonly retryAfterS?: number;
-  /** Replaces the row's `detail`: which field does not fit. Never untrusted text. */
+  /** Replaces the row's `detail`: which fields do not fit, by plain names. Nothing else of what was sent. */
   readonly detail?: string;
   /** Facts for the log alone, already free of anything a log may not hold. */
   readonly logged?: Readonly<Record<string, string>>;

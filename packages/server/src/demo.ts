@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '@portcullis/guard';
 import { databaseFile } from './desk.ts';
 import type { User } from './domain/user/user.ts';
@@ -76,7 +76,8 @@ function isDemoCertificate(file: string): boolean {
 
 /** Whether a store that is there already was made by a demo: into any other, `dev` puts no user whose password everyone knows. */
 export async function isDemoStore(dataDir: string, database: string): Promise<boolean> {
-  return findDemoSecret(dataDir) !== undefined || (await findDemoUser(database)) !== undefined;
+  const isInFolder = dirname(database) === resolve(dataDir);
+  return (isInFolder && findDemoSecret(dataDir) !== undefined) || (await findDemoUser(database)) !== undefined;
 }
 
 async function findDemoUser(file: string): Promise<User | undefined> {

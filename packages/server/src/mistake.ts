@@ -39,6 +39,8 @@ function systemMistake(error: unknown): string | undefined {
       return path
         ? `${path} may not be read or written by this user`
         : `port ${port} may not be opened by this user: choose one above 1023`;
+    case 'ENXIO':
+      return `${path} is a pipe that nobody reads`;
     case 'ENOENT':
       return `${path} is not there`;
     case 'ENOTDIR':

@@ -93,7 +93,10 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     throw new Mistake(
       `${database} is no demo's, and dev adds a user whose password everyone knows: give dev a folder of its own (PORTCULLIS_DATA_DIR)`,
     );
-  const secret = settings.masterSecret ?? demoMasterSecret(settings, made);
+  // Made under a secret of one's own too: it marks the folder as a demo's.
+  const ownSecret = mode === 'dev' ? demoMasterSecret(settings, made) : undefined;
+  const secret = settings.masterSecret ?? ownSecret;
+  if (secret === undefined) throw new Error('serve without a secret'); // the settings demand one
   // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
   const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
   if (free) held.defer(free.release);
@@ -201,9 +204,9 @@ function lockStore(dataDir: string, database: string, held: AsyncDisposableStack
   held.defer(unlock);
 }
 
-function demoMasterSecret({ dataDir }: Settings, made: Running['made'][number][]): string {
+function demoMasterSecret({ dataDir, masterSecret }: Settings, made: Running['made'][number][]): string {
   const { secret, file, how } = demoSecret(dataDir);
-  made.push({ what: 'master secret', where: file, how });
+  if (masterSecret === undefined) made.push({ what: 'master secret', where: file, how });
   return secret;
 }
 

@@ -86,6 +86,13 @@ suite('SQLite alone', () => {
     const again = lockForServer(link);
     assert.ok(again);
     again();
+    const early = [`${fileFor(t)}.1`, `${fileFor(t)}.2`].map((name) => {
+      symlinkSync(`${file}.not-yet`, name); // a store that is still to be made
+      return lockForServer(name);
+    });
+    assert.ok(early[0]);
+    assert.equal(early[1], undefined);
+    early[0]();
     writeFileSync(`${file}.lock`, 'x'.repeat(5_000));
     assert.throws(() => lockForServer(file), { code: 'ERR_SQLITE_ERROR' });
   });

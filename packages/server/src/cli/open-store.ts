@@ -25,7 +25,7 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   const file = make ? notMemory(databaseFile(settings)) : storeFile(settings);
   const isNew = !isThere(file);
   if (isNew) for (const folder of [dirname(file), settings.dataDir]) ownFolder(folder);
-  if (isNew && of === 'demo' && settings.masterSecret === undefined) demoSecret(settings.dataDir);
+  if (isNew && of === 'demo') demoSecret(settings.dataDir);
   const desk = openDesk({ settings });
   if (isNew) note(`Made a store: ${file}`);
   if (anyVersion) return desk;

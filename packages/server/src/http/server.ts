@@ -48,17 +48,26 @@ export const sender = (request: FastifyRequest): Sender => ({
   userAgent: request.headers['user-agent'] ?? '',
 });
 
-/** Does work that is not worth doing, or not worth waiting for, once nobody waits for the answer: told by its signal. */
+/** What is under way for a connection (HTTP/2: a stream), to be told when nobody waits for it any more. */
+const underWay = new WeakMap<object, Set<AbortController>>();
+
+/** Does work that is not worth going on with once nobody waits for the answer: its signal says so. */
 export async function whileWaitedFor<T>({ raw }: FastifyRequest, reply: FastifyReply, work: (gone: AbortSignal) => Promise<T>): Promise<T> {
-  const aborting = new AbortController();
-  const abort = (): void => aborting.abort(new Problem('request_malformed', 'the sender has gone'));
   // Of several requests under way on one connection only the first has a response that hears of its end, so: the connection's.
   const line = raw.httpVersionMajor === 2 ? reply.raw : raw.socket;
-  line.once('close', abort);
+  const all = underWay.get(line) ?? new Set();
+  if (!underWay.has(line)) {
+    underWay.set(line, all);
+    line.once('close', () => {
+      for (const one of all) one.abort(new Problem('request_malformed', 'the sender has gone'));
+    });
+  }
+  const aborting = new AbortController();
+  all.add(aborting);
   try {
     return await work(aborting.signal);
   } finally {
-    line.off('close', abort);
+    all.delete(aborting);
   }
 }
 

@@ -1,4 +1,4 @@
-import { openSync } from 'node:fs';
+import { constants, openSync } from 'node:fs';
 import type { Clock, Refusal } from '@portcullis/guard';
 import pino from 'pino';
 import { lineSink } from './line-sink.ts';
@@ -25,7 +25,7 @@ export interface SecurityLog {
  * @throws {Error} when the file cannot be opened.
  */
 export function securityLog(on: { file: string; clock: Clock; sync?: boolean }): SecurityLog {
-  const sink = lineSink(standard[on.file] ?? openSync(on.file, 'a', 0o600), on.sync ? 'at once' : 'behind');
+  const sink = lineSink(standard[on.file] ?? openSync(on.file, APPEND, 0o600), on.sync ? 'at once' : 'behind');
   const time = (): string => `,"time":"${new Date(on.clock.now()).toISOString()}"`;
   const log = pino({ base: null, timestamp: time, formatters: { level: (level) => ({ level }) } }, sink);
   const sums = refusalSums({ clock: on.clock, tell: (line) => log.warn({ act: 'refused', ...line }) });
@@ -40,5 +40,8 @@ export function securityLog(on: { file: string; clock: Clock; sync?: boolean }):
     },
   };
 }
+
+/** To append, and never to wait: the file may be a pipe whose reader stands still. */
+const APPEND = constants.O_APPEND | constants.O_CREAT | constants.O_WRONLY | constants.O_NONBLOCK;
 
 const standard: Readonly<Record<string, number>> = { stdout: 1, stderr: 2 };

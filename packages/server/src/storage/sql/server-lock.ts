@@ -1,5 +1,5 @@
-import { existsSync, realpathSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 /**
@@ -10,8 +10,7 @@ import { DatabaseSync } from 'node:sqlite';
  * @throws {Error} of SQLite's, when the lock's file is not usable.
  */
 export function lockForServer(database: string): (() => void) | undefined {
-  const real = existsSync(database) ? realpathSync(database) : join(realpathSync(dirname(database)), basename(database));
-  const lock = new DatabaseSync(`${real}.lock`, { timeout: 0 });
+  const lock = new DatabaseSync(`${realPath(database)}.lock`, { timeout: 0 });
   try {
     lock.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE;');
     return () => lock.close();
@@ -23,3 +22,11 @@ export function lockForServer(database: string): (() => void) | undefined {
 }
 
 const SQLITE_BUSY = 5;
+
+/** Where a path leads, also where nothing is yet at its end. */
+function realPath(path: string): string {
+  if (existsSync(path)) return realpathSync(path);
+  const link = lstatSync(path, { throwIfNoEntry: false });
+  if (link?.isSymbolicLink()) return realPath(resolve(dirname(path), readlinkSync(path)));
+  return join(realpathSync(dirname(path)), basename(path));
+}
