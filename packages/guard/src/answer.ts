@@ -37,7 +37,7 @@ function unfitting(validation: readonly unknown[], context: unknown): Problem<st
   const named = [...paths].slice(0, 5).map((path) => path.slice(1).replaceAll('/', '.'));
   const extra = named.length
     ? {
-        detail: `Of the ${isBody ? 'body' : (whereOf[String(context)] ?? 'parameters')}, this does not fit: ${named.join(', ')}. Nothing was changed.`,
+        detail: `Of the ${isBody ? 'body' : (whereOf[typeof context === 'string' ? context : ''] ?? 'parameters')}, this does not fit: ${named.join(', ')}. Nothing was changed.`,
       }
     : {};
   return new Problem<string>(isBody ? 'body_invalid' : 'parameters_invalid', undefined, extra);
