@@ -1,7 +1,7 @@
 // Makes a fresh clone ready: installs what package-lock.json names, only when it has changed; with --test also the programs
 // that the tests talk to. Plain JavaScript, because it is run by whatever Node the machine has (18 or newer).
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -17,15 +17,32 @@ if (changedAt('package-lock.json') > changedAt('node_modules/.package-lock.json'
 }
 
 if (process.argv.includes('--test')) {
-  const isThere = (program) => spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
-  const missing = () => ['curl', 'openssl'].filter((program) => !isThere(program));
+  const isThere = (program) => spawnSync('sh', ['-c', `command -v ${program} || command -v /usr/sbin/${program}`]).status === 0;
+  /** Each program with the Debian package that has it. */
+  const needed = { curl: 'curl', openssl: 'openssl', chromium: 'chromium', nginx: 'nginx-light', haproxy: 'haproxy' };
+  const missing = () => Object.keys(needed).filter((program) => !isThere(program));
   if (missing().length > 0 && process.getuid?.() === 0 && isThere('apt-get')) {
-    console.log(`Installing ${missing().join(' and ')} for the tests (once) …`);
-    run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-qq', 'update']);
-    run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-qq', 'install', '-y', '--no-install-recommends', 'ca-certificates', ...missing()]);
+    console.log(`Installing ${missing().join(', ')} for the tests (once; a browser takes half a minute) …`);
+    withoutServices(() => {
+      const apt = (...args) => run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-qq', ...args]);
+      const packages = missing().map((program) => needed[program]);
+      return apt('update') && apt('install', '-y', '--no-install-recommends', 'ca-certificates', ...packages);
+    });
   }
   if (missing().length > 0) {
-    console.error(`The tests need ${missing().join(' and ')}: install it, then run npm test again.`);
+    console.error(`The tests need ${missing().join(', ')}: install what is missing, then run npm test again.`);
     process.exit(1);
+  }
+}
+
+/** Debian starts a server as soon as it is installed, unless this file says no; the tests start their own. */
+function withoutServices(install) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return install();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    return install();
+  } finally {
+    rmSync(policy);
   }
 }

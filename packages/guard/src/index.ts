@@ -4,6 +4,7 @@ export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { type ClientAddress, trustedProxies } from './client-address.ts';
 export { type Clock, manualClock, systemClock } from './clock.ts';
+export { cookie, type CookieName, cookieValues, type SameSite } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
 export { parseDuration, showDuration } from './duration.ts';
 export { guard, type GuardOptions, type Refusal } from './guard.ts';

@@ -1,0 +1,21 @@
+/** What a cookie of ours is called: bound by its prefix to this host, HTTPS and every path (RFC 6265bis section 4.1.3.2). */
+export type CookieName = `__Host-${string}`;
+
+export type SameSite = 'Strict' | 'Lax' | 'None';
+
+/**
+ * Each value that the `Cookie` header has under a name; more than one, and which of them is ours nobody can say. Ours are of
+ * characters that need no quoting, so nothing is decoded.
+ */
+export function cookieValues(header: string | undefined, name: CookieName): string[] {
+  if (!header?.includes(name)) return [];
+  const start = `${name}=`;
+  return header.split(';').flatMap((pair) => {
+    const text = pair.trim();
+    return text.startsWith(start) ? [text.slice(start.length)] : [];
+  });
+}
+
+/** A `Set-Cookie` that no script can read. @param on.maxAgeS how long it is kept, in whole seconds; 0 removes it. */
+export const cookie = (name: CookieName, value: string, on: { maxAgeS: number; sameSite: SameSite }): string =>
+  `${name}=${value}; Path=/; Max-Age=${on.maxAgeS}; Secure; HttpOnly; SameSite=${on.sameSite}`;

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cookie, cookieValues } from '../src/cookie.ts';
+
+test('a cookie is found by its whole name', () => {
+  for (const [header, found] of [
+    ['', []],
+    ['__Host-a=1', ['1']],
+    ['x=2; __Host-a=1; y=3', ['1']],
+    ['x=2;__Host-a=1;', ['1']],
+    ['__Host-a=', ['']],
+    ['__Host-a=b=c', ['b=c']],
+    ['__Host-ab=1', []],
+    ['x__Host-a=1', []],
+    ['__host-a=1', []],
+    ['x="__Host-a=1"', []],
+    ['__Host-a', []],
+    ['__Host-a=1; __Host-a=1', ['1', '1']],
+    ['__Host-a=1; x=2; __Host-a=3', ['1', '3']],
+  ] as const)
+    assert.deepEqual(cookieValues(header, '__Host-a'), found, header);
+});
+
+test('no header, no cookie', () => {
+  assert.deepEqual(cookieValues(undefined, '__Host-a'), []);
+});
+
+test('what is set is for this host, over HTTPS, and for no script', () => {
+  assert.equal(
+    cookie('__Host-a', 'v', { maxAgeS: 900, sameSite: 'Strict' }),
+    '__Host-a=v; Path=/; Max-Age=900; Secure; HttpOnly; SameSite=Strict',
+  );
+});
