@@ -8,7 +8,9 @@ export type Access =
   | { readonly kind: 'signed-in'; readonly scopes: readonly string[]; readonly freshWithinMs: number | undefined }
   /** Anyone; but a token that is sent must be good. */
   | { readonly kind: 'signed-in-if-sent' }
-  /** A refresh token in the Authorization header; the handler checks it. */
+  /** Anyone; but an access token in the Authorization header must be good. Of cookies, whichever still names a session. */
+  | { readonly kind: 'session-if-named' }
+  /** A refresh token in the Authorization header or its cookie; the handler checks it. */
   | { readonly kind: 'refresh-token' };
 
 /** Anyone may call; no token is looked at. */
@@ -29,7 +31,13 @@ export function signedIn(demands: { scopes?: readonly string[]; freshWithin?: st
 /** Anyone may call, but a token that is sent must be good; `request.callerIfSent` says whose. */
 export const signedInIfSent = (): Access => ({ kind: 'signed-in-if-sent' });
 
-/** A refresh token in the Authorization header; `request.refreshToken` has it, and the handler verifies it. */
+/**
+ * For logging out, which must work with what is left: anyone may call; an access token in the Authorization header must be
+ * good; else the refresh cookie names the session, or where it is not ours the access cookie. `request.sessionIdIfSent` has it.
+ */
+export const sessionIfNamed = (): Access => ({ kind: 'session-if-named' });
+
+/** A refresh token in the Authorization header or its cookie; `request.refreshToken` has it, and the handler verifies it. */
 export const refreshToken = (): Access => ({ kind: 'refresh-token' });
 
 /** For the table of routes: `signed in (notes:write, fresh within 600 s)`. */
@@ -39,6 +47,8 @@ export function showAccess(access: Access): string {
       return 'open';
     case 'signed-in-if-sent':
       return 'signed in, if a token is sent';
+    case 'session-if-named':
+      return 'any token of a session, if one is sent';
     case 'refresh-token':
       return 'refresh token';
     case 'signed-in': {

@@ -13,6 +13,11 @@ export function findBearer(header: string | undefined, due: 'access' | 'refresh'
   if (scheme.toLowerCase() !== 'bearer') return { problem: 'authorization_scheme' };
   const token = schemeEnd === -1 ? '' : header.slice(schemeEnd).replace(/^ +/, '');
   if (token === '' || token.includes(' ')) return { problem: 'authorization_malformed' };
+  return ofKind(token, due);
+}
+
+/** Tells the kinds of token apart, wherever one came from. */
+export function ofKind(token: string, due: 'access' | 'refresh'): Found {
   const isRefresh = token.startsWith(REFRESH_TOKEN_PREFIX);
   if (due === 'access') return isRefresh ? { problem: 'access_token_required' } : { token };
   if (isRefresh) return { token };

@@ -1,12 +1,27 @@
+import { Problem } from './problem.ts';
+
 /** What a cookie of ours is called: bound by its prefix to this host, HTTPS and every path (RFC 6265bis section 4.1.3.2). */
 export type CookieName = `__Host-${string}`;
 
 export type SameSite = 'Strict' | 'Lax' | 'None';
 
+/** Where each token lives in a browser. */
+export const tokenCookieNames = {
+  access: '__Host-portcullis-access',
+  refresh: '__Host-portcullis-refresh',
+} as const satisfies Record<string, CookieName>;
+
 /**
- * Each value that the `Cookie` header has under a name; more than one, and which of them is ours nobody can say. Ours are of
- * characters that need no quoting, so nothing is decoded.
+ * The value that the `Cookie` header has under a name; `undefined` where it has none.
+ * @throws {Problem} `cookie_duplicated`: which of two is ours nobody can say.
  */
+export function findCookie(header: string | undefined, name: CookieName): string | undefined {
+  const [value, ...more] = cookieValues(header, name);
+  if (more.length > 0) throw new Problem('cookie_duplicated');
+  return value;
+}
+
+/** Each value under a name. Ours are of characters that need no quoting, so nothing is decoded. */
 export function cookieValues(header: string | undefined, name: CookieName): string[] {
   if (!header?.includes(name)) return [];
   const start = `${name}=`;

@@ -19,11 +19,7 @@ const EXPOSED_HEADERS = 'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id,
  * @throws {Error} when an origin is not exact.
  */
 export function cors(on: { origins: readonly string[]; maxAgeMs: number }): Cors {
-  for (const origin of on.origins) {
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
-      throw new Error(`"${origin}" is not an exact origin such as https://app.example.com`);
-  }
-  const origins = new Set(on.origins);
+  const origins = exactOrigins(on.origins);
   const maxAge = String(Math.floor(on.maxAgeMs / 1_000));
 
   return {
@@ -35,4 +31,13 @@ export function cors(on: { origins: readonly string[]; maxAgeMs: number }): Cors
       'access-control-max-age': maxAge,
     }),
   };
+}
+
+/** @throws {Error} when one is not exact: `*`, a pattern, `null`, anything that no browser would write in `Origin`. */
+export function exactOrigins(origins: readonly string[]): ReadonlySet<string> {
+  for (const origin of origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      throw new Error(`"${origin}" is not an exact origin such as https://app.example.com`);
+  }
+  return new Set(origins);
 }

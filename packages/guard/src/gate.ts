@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import type { Access } from './access.ts';
 import type { AccessTokens, Caller } from './access-token.ts';
-import { findBearer } from './bearer.ts';
+import { findBearer, ofKind } from './bearer.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { Clock } from './clock.ts';
+import { cookieValues, findCookie, tokenCookieNames } from './cookie.ts';
+import type { CookieOptions, Csrf } from './csrf.ts';
 import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
 import { charges, type Limiter, type Place } from './limiter.ts';
 import { Problem } from './problem.ts';
@@ -30,6 +32,8 @@ export type GateOptions = {
   readonly revocations: Revocations;
   readonly limiter: Limiter;
   readonly clock: Clock;
+  /** Without it no cookie is ever looked at. */
+  readonly cookies: (Csrf & Pick<CookieOptions, 'sessionOf'>) | undefined;
   /** Join the limits of a route that names none by ip. */
   readonly defaultLimits: readonly Limit[];
 };
@@ -37,13 +41,20 @@ export type GateOptions = {
 export const kFrom = Symbol('from');
 export const kCaller = Symbol('caller');
 export const kRefreshToken = Symbol('refresh token');
+export const kTransport = Symbol('transport');
+export const kCookieSessionId = Symbol('session that a cookie names');
 export const kCountUsername = Symbol('limits by username');
+
+/** How a token came. */
+export type Transport = 'bearer' | 'cookie';
 
 /** What the gates keep on a request. */
 export type Guarded = FastifyRequest & {
   [kFrom]: ClientAddress;
   [kCaller]: Caller | undefined;
   [kRefreshToken]: string | undefined;
+  [kTransport]: Transport | undefined;
+  [kCookieSessionId]: string | undefined;
   [kCountUsername]: ((name: string) => Soon<void>) | undefined;
 };
 
@@ -79,7 +90,11 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
         case 'refresh-token':
           return enterToRefresh(asked, at);
         case 'signed-in-if-sent':
-          return !request.headers.authorization ? enterOpen(at) : andThen(enterSignedIn(asked, at), () => {});
+          return isTokenSent(request) ? andThen(enterSignedIn(asked, at), () => {}) : enterOpen(at);
+        case 'session-if-named':
+          return request.headers.authorization
+            ? andThen(enterSignedIn(asked, at), () => {})
+            : andThen(enterOpen(at), () => findNamedSession(asked));
         case 'signed-in':
           return andThen(enterSignedIn(asked, at), (caller) => meet(access, caller));
       }
@@ -99,8 +114,51 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   function enterToRefresh(request: Guarded, at: Place): Soon<void> {
     return andThen(on.limiter.check([], at), () =>
       andThen(enterOpen(at), () => {
-        request[kRefreshToken] = bearer(request, 'refresh');
+        const token = findToken(request, 'refresh');
+        request[kRefreshToken] = token;
+        return request[kTransport] === 'cookie' ? enterByRefreshCookie(request, token) : undefined;
       }),
+    );
+  }
+
+  /** Gate 6 needs to know the session, so a refresh token that came in a cookie is looked at here already. */
+  function enterByRefreshCookie(request: Guarded, token: string): Soon<void> {
+    const sessionId = on.cookies?.sessionOf(token);
+    if (sessionId === undefined) throw new Problem('token_invalid', 'not a refresh token of ours');
+    return andThen(on.revocations.isRevoked(sessionId), (revoked) => {
+      request[kCookieSessionId] = sessionId;
+      if (revoked) throw new Problem('token_revoked');
+      on.cookies?.assertOwnPage(request, sessionId);
+    });
+  }
+
+  /**
+   * The refresh cookie lives longest, so it names the session; where it is not ours the access cookie does. Where neither
+   * names one that may still live, there is nothing that a token could be bound to, and the origin is enough.
+   */
+  function findNamedSession(request: Guarded): Soon<void> {
+    const { authorization, cookie } = request.headers;
+    if (!on.cookies || authorization !== undefined) return;
+    const refresh = findCookie(cookie, tokenCookieNames.refresh);
+    const access = findCookie(cookie, tokenCookieNames.access);
+    if (refresh === undefined && access === undefined) return;
+    request[kTransport] = 'cookie';
+    on.cookies.assertOwnOrigin(request);
+    const sessionId = refresh === undefined ? undefined : on.cookies.sessionOf(refresh);
+    if (sessionId !== undefined) {
+      return andThen(on.revocations.isRevoked(sessionId), (revoked) => {
+        if (revoked) return;
+        request[kCookieSessionId] = sessionId;
+        on.cookies?.assertOwnPage(request, sessionId);
+      });
+    }
+    if (access === undefined) return;
+    return orElse(
+      () => andThen(authenticate(request), (caller) => on.cookies?.assertOwnPage(request, caller.sessionId)),
+      (refusal) => {
+        if (!(refusal instanceof Problem) || !NAMES_NO_LIVING_SESSION.includes(refusal.code)) throw refusal;
+        request[kCaller] = undefined;
+      },
     );
   }
 
@@ -116,18 +174,40 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       });
     const pay = (caller: Caller): Soon<Caller> =>
       andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller);
-    const authenticated = andThen(on.limiter.check(byIp, at), () => orElse(() => authenticate(request), payAndRethrow));
+    // Who was sent here by a stranger's page is not charged for it as a caller.
+    const fromOwnPage = (caller: Caller): Caller => {
+      if (request[kTransport] === 'cookie') on.cookies?.assertOwnPage(request, caller.sessionId);
+      return caller;
+    };
+    const authenticated = andThen(on.limiter.check(byIp, at), () =>
+      orElse(() => andThen(authenticate(request), fromOwnPage), payAndRethrow),
+    );
     return andThen(authenticated, pay);
   }
 
   function authenticate(request: Guarded): Soon<Caller> {
-    return andThen(on.tokens.read(bearer(request, 'access')), (caller) => {
+    return andThen(on.tokens.read(findToken(request, 'access')), (caller) => {
       request[kCaller] = caller;
       return andThen(on.revocations.isRevoked(caller.sessionId), (revoked) => {
         if (revoked) throw new Problem('token_revoked');
         return caller;
       });
     });
+  }
+
+  /** Whatever Authorization says counts; only where there is none at all a cookie is read, and only while cookies are on. */
+  function findToken(request: Guarded, due: 'access' | 'refresh'): string {
+    const { authorization, cookie } = request.headers;
+    const inCookie = on.cookies && authorization === undefined ? findCookie(cookie, tokenCookieNames[due]) : undefined;
+    request[kTransport] = inCookie === undefined ? 'bearer' : 'cookie';
+    const found = inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
+    if ('problem' in found) throw new Problem(found.problem);
+    return found.token;
+  }
+
+  function isTokenSent({ headers: { authorization, cookie } }: FastifyRequest): boolean {
+    if (authorization !== undefined) return authorization !== '';
+    return on.cookies !== undefined && cookieValues(cookie, tokenCookieNames.access).length > 0;
   }
 
   function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): void {
@@ -137,11 +217,8 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   }
 }
 
-function bearer({ headers }: FastifyRequest, due: 'access' | 'refresh'): string {
-  const found = findBearer(headers.authorization, due);
-  if ('problem' in found) throw new Problem(found.problem);
-  return found.token;
-}
+/** Refusals of an access cookie with which there is nothing left to log out of. */
+const NAMES_NO_LIVING_SESSION: readonly string[] = ['token_revoked', 'token_invalid'];
 
 /** @throws {Error} that names the route. */
 function limitsOf(text: string, where: string): Limit[] {

@@ -7,7 +7,19 @@ import { type ClientAddress, clientAddress, forwardedAddress, trustedProxies } f
 import { type Clock, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
-import { type Gate, guarded, kCaller, kCountUsername, kFrom, kRefreshToken, makeGate } from './gate.ts';
+import { type CookieOptions, csrf } from './csrf.ts';
+import {
+  type Gate,
+  guarded,
+  kCaller,
+  kCookieSessionId,
+  kCountUsername,
+  kFrom,
+  kRefreshToken,
+  kTransport,
+  makeGate,
+  type Transport,
+} from './gate.ts';
 import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
@@ -32,6 +44,8 @@ export type GuardOptions = {
   readonly corsOrigins?: readonly string[];
   /** How long a browser may remember a preflight. Default: ten minutes. */
   readonly corsMaxAgeMs?: number;
+  /** Lets tokens come in cookies, behind gate 6. Default: no cookie is ever looked at. */
+  readonly cookies?: CookieOptions | undefined;
   /** Addresses and CIDR blocks of proxies whose `X-Forwarded-For` is believed. Default: none. */
   readonly trustedProxies?: readonly string[];
   /** `at-proxy`: a declared proxy ends TLS; what does not come from one with `X-Forwarded-Proto: https` is refused. Default: `own`. */
@@ -80,6 +94,10 @@ declare module 'fastify' {
     readonly callerIfSent: Caller | undefined;
     /** The refresh token that was sent, not verified. @throws on a route that demands none. */
     readonly refreshToken: string;
+    /** How the token came that counts; `undefined` where none did. */
+    readonly transport: Transport | undefined;
+    /** The session of a verified access token, or of a refresh cookie that is really ours, ended or not. */
+    readonly sessionIdIfSent: string | undefined;
     /** Where it comes from: the peer, or the first hop that no declared proxy vouches for. */
     readonly from: ClientAddress;
     /**
@@ -87,6 +105,13 @@ declare module 'fastify' {
      * @throws {Problem} `rate_limited`
      */
     countUsername(name: string): Promise<void>;
+    /**
+     * For a handler that is about to set a cookie on a login's word: the request comes from a page of our own origin or an
+     * allowed one. Nobody else may sign a browser in, under a name of his own (login CSRF).
+     * @throws {Problem} `origin_refused`
+     * @throws {Error} where the guard has no `cookies`.
+     */
+    assertOwnOrigin(): void;
   }
   interface FastifyInstance {
     /** Every route with its gates, in the order they were added. */
@@ -110,6 +135,8 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const believesProxies = (on.trustedProxies ?? []).length > 0;
   const tls = on.tls ?? 'own';
   const origins = cors({ origins: on.corsOrigins ?? [], maxAgeMs: on.corsMaxAgeMs ?? 600_000 });
+  const ownPages = on.cookies && csrf(on.cookies, on.corsOrigins ?? []);
+  const cookies = on.cookies && ownPages && { ...ownPages, sessionOf: on.cookies.sessionOf };
   const fixedHeaders = { secure: securityHeaders(true), plain: securityHeaders(false) };
   const defaultLimits = parseLimits(on.defaultLimits ?? '300 per minute by ip');
   const strayRules = rulesFor({ method: 'ANY', path: '/unknown' }, defaultLimits);
@@ -123,6 +150,8 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   app.decorateRequest(kFrom, null);
   app.decorateRequest(kCaller, undefined);
   app.decorateRequest(kRefreshToken, undefined);
+  app.decorateRequest(kTransport, undefined);
+  app.decorateRequest(kCookieSessionId, undefined);
   app.decorateRequest(kCountUsername, undefined);
   app.decorateRequest('from', {
     getter(this: FastifyRequest) {
@@ -148,12 +177,26 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       return token;
     },
   });
+  app.decorateRequest('transport', {
+    getter(this: FastifyRequest) {
+      return guarded(this)[kTransport];
+    },
+  });
+  app.decorateRequest('sessionIdIfSent', {
+    getter(this: FastifyRequest) {
+      return guarded(this)[kCookieSessionId] ?? guarded(this)[kCaller]?.sessionId;
+    },
+  });
+  app.decorateRequest('assertOwnOrigin', function assertOwnOrigin(this: FastifyRequest) {
+    if (!cookies) throw new Error('the guard has no cookies');
+    cookies.assertOwnOrigin(this);
+  });
   app.decorateRequest('countUsername', async function countUsername(this: FastifyRequest, name: string) {
     await guarded(this)[kCountUsername]?.(name);
   });
 
   app.addHook('onRoute', (route) => {
-    const gate = makeGate(route, { tokens: on.tokens, revocations: on.revocations, limiter: limits, clock, defaultLimits });
+    const gate = makeGate(route, { tokens: on.tokens, revocations: on.revocations, limiter: limits, clock, cookies, defaultLimits });
     routes.add(route, showAccess(gate.access), gate.rules);
     route.config = { ...route.config, [kGate]: gate };
   });
@@ -226,6 +269,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     if (allowedOrigin) {
       reply.header('access-control-allow-origin', headers.origin);
       reply.header('access-control-expose-headers', origins.exposed);
+      if (cookies) reply.header('access-control-allow-credentials', 'true');
     }
     return { secure, allowedOrigin };
   }
@@ -283,7 +327,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       route: request.routeOptions.url,
       requestId: request.id,
       userId: request.callerIfSent?.userId,
-      sessionId: request.callerIfSent?.sessionId,
+      sessionId: request.sessionIdIfSent,
       logged: problem.extra.logged ?? {},
       error: status === 500 ? error : undefined,
     });

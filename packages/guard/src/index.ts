@@ -1,11 +1,12 @@
-export { type Access, open, refreshToken, showAccess, signedIn, signedInIfSent } from './access.ts';
+export { type Access, open, refreshToken, sessionIfNamed, showAccess, signedIn, signedInIfSent } from './access.ts';
 export { type AccessTokens, accessTokens, type Caller } from './access-token.ts';
 export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { type ClientAddress, trustedProxies } from './client-address.ts';
 export { type Clock, manualClock, systemClock } from './clock.ts';
-export { cookie, type CookieName, cookieValues, type SameSite } from './cookie.ts';
+export { cookie, type CookieName, findCookie, type SameSite, tokenCookieNames } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
+export type { CookieOptions } from './csrf.ts';
 export { parseDuration, showDuration } from './duration.ts';
 export { guard, type GuardOptions, type Refusal } from './guard.ts';
 export { securityHeaders } from './headers.ts';

@@ -42,6 +42,12 @@ export const guardProblems = {
   rate_limited: { status: 429, title: 'Too Many Requests', detail: 'A limit of this route is used up. Ask again after the seconds that Retry-After says.' },
   token_revoked: { status: 401, title: 'Token has been revoked', detail: 'The session of this token has ended. Log in again.', challenge: 'invalid_token' },
 
+  // Gate 6, CSRF: only where a token came in a cookie, and at a cookie login
+  cookie_duplicated: { status: 400, title: 'Duplicated cookie', detail: 'The Cookie header has two cookies of one name. Remove the cookies of this site in the browser, then log in again.' },
+  origin_refused: { status: 403, title: 'Origin refused', detail: 'With cookies, an Origin header must name this server or a front end that CORS_ORIGINS allows, on the same site. Other programs log in with "transport": "bearer".' },
+  csrf_missing: { status: 403, title: 'CSRF token missing', detail: 'Send the X-CSRF-Token of the login answer or of GET /csrf.' },
+  csrf_invalid: { status: 403, title: 'CSRF token is invalid', detail: 'This X-CSRF-Token belongs to another session. Ask GET /csrf for the one of this session and send that, once.' },
+
   // Gate 7, access
   scope_missing: { status: 403, title: 'Insufficient scope', detail: 'The token does not have a scope that this route demands.', challenge: 'insufficient_scope' },
   authentication_stale: { status: 401, title: 'Recent authentication required', detail: 'This route demands a recent login. Log in again, then repeat the request.', challenge: 'insufficient_user_authentication' },
