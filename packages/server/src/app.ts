@@ -3,6 +3,8 @@ import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securit
 import type { FastifyServerFactoryHandler } from 'fastify';
 import { problems } from './domain/problem.ts';
 import type { House } from './house.ts';
+import { tokenCookies } from './http/cookies.ts';
+import { addCsrf } from './http/csrf.ts';
 import { addHealth, type Readiness } from './http/health.ts';
 import { addKeys } from './http/keys.ts';
 import { addLogin } from './http/login.ts';
@@ -52,6 +54,14 @@ export async function makeApp({
     authFailureLimits: texts(settings.authFailureLimits).join('; '),
     corsOrigins: settings.corsOrigins,
     corsMaxAgeMs: settings.corsMaxAgeMs,
+    cookies: settings.cookies
+      ? {
+          sameSite: settings.cookieSameSite,
+          ownOrigin: new URL(issuer).origin,
+          csrf: services.csrfTokens,
+          sessionOf: (token) => services.refreshTokens.read(token)?.sessionId,
+        }
+      : undefined,
     trustedProxies: settings.trustedProxies,
     tls: settings.tlsAtProxy ? 'at-proxy' : 'own',
     problems,
@@ -61,11 +71,13 @@ export async function makeApp({
       else securityLog.refused(refusal);
     },
   });
-  await addOpenApi(app, issuer);
+  await addOpenApi(app, issuer, settings);
 
-  addLogin(app, services, texts(settings.loginLimits));
-  addRefresh(app, services, texts(settings.refreshLimits));
-  addLogout(app, services, texts(settings.logoutLimits));
+  const cookies = settings.cookies ? tokenCookies(services, settings.cookieSameSite) : undefined;
+  addLogin(app, services, texts(settings.loginLimits), cookies);
+  addRefresh(app, services, texts(settings.refreshLimits), cookies);
+  addLogout(app, services, texts(settings.logoutLimits), cookies);
+  if (cookies) addCsrf(app, services);
   addProtected(app, texts(settings.protectedLimits));
   addKeys(app, services);
   addHealth(app, readiness);

@@ -2,6 +2,7 @@ import type { Clock } from '@portcullis/guard';
 import { databaseFile, deskServices, logFile } from './desk.ts';
 import { failureTally } from './domain/audit/failure-tally.ts';
 import { keyRing } from './domain/key/key-ring.ts';
+import { csrfTokens } from './domain/session/csrf-tokens.ts';
 import { accessTokenMint } from './domain/token/access-token.ts';
 import { refreshTokens } from './domain/token/refresh-token.ts';
 import type { Services } from './flows/services.ts';
@@ -45,6 +46,7 @@ export async function openHouse({ settings, issuer, masterSecret, clock }: House
   const services: Services = {
     ...deskServices({ store, clock, settings, log: () => log, passwords: hashes, onChanged: ring.load }),
     refreshTokens: refreshTokens(masterSecret),
+    csrfTokens: csrfTokens([masterSecret]),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
     keyRing: ring,
     failureTally: failureTally({ clock }),

@@ -9,6 +9,7 @@ import { failureTally } from '../src/domain/audit/failure-tally.ts';
 import { keyRing } from '../src/domain/key/key-ring.ts';
 import { revokedSessions } from '../src/domain/session/revoked-sessions.ts';
 import { accessTokenMint } from '../src/domain/token/access-token.ts';
+import { csrfTokens } from '../src/domain/session/csrf-tokens.ts';
 import { refreshTokens } from '../src/domain/token/refresh-token.ts';
 import { addUser } from '../src/flows/add-user.ts';
 import { disableUser, enableUser, setPassword } from '../src/flows/change-user.ts';
@@ -558,6 +559,7 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
     passwords: { hash: async (password) => `hash of ${password}`, verify: async (password, hash) => hash === `hash of ${password}` },
     checkNewPassword: () => {},
     refreshTokens: refreshTokens('secret'),
+    csrfTokens: csrfTokens(['secret']),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer: 'https://localhost', audience: 'test', ttlMs: accessTtlMs }),
     failureTally: failureTally({ clock }),
   };

@@ -3,11 +3,14 @@ import { Problem } from '../domain/problem.ts';
 import { usernameKey } from '../domain/user/user.ts';
 import { newId } from '../lib/id.ts';
 import { sha256 } from '../lib/seal.ts';
+import { endLoggedOut } from './logout.ts';
 import type { Sender, Services, Tokens } from './services.ts';
 
 /**
  * Opens a session for who knows the password. A wrong password, an unknown user and a disabled one cost the same reads,
  * the same one hash and the same one write, and get the same answer.
+ * @param left a refresh token that the new ones take the place of, in the same browser: its session ends with the login
+ *   (ASVS V7.2.4). A text that is no refresh token of ours changes nothing.
  * @throws {Problem} `credentials_invalid`, `server_busy`
  */
 export async function login(
@@ -26,6 +29,7 @@ export async function login(
   >,
   { username, password }: { username: string; password: string },
   sender: Sender,
+  left?: string,
 ): Promise<Tokens> {
   const user = await on.users.findByName(username);
   const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
@@ -47,17 +51,26 @@ export async function login(
   const session = newSession();
   // Signed before anything is stored: a session that nobody got a token of must not be there.
   const access = await on.accessTokens.mint(user, session, at);
-  const ended = await on.together(async ({ sessions, audit }) => {
+  const replaced = left === undefined ? undefined : on.refreshTokens.read(left);
+  const ended = await on.together(async (stores) => {
+    const { sessions, audit } = stores;
     if ((await sessions.add(session, credential.version)) === 'outdated') return undefined;
+    const loggedOut = replaced ? await endLoggedOut(stores, replaced.sessionId, sender, at) : [];
     const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
     await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
     for (const { id } of oldest)
       await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
-    return oldest;
+    return [...loggedOut, ...oldest];
   });
   if (!ended) return refuse('changed meanwhile');
   on.revoked.add(ended);
-  return { accessToken: access.text, refreshToken: session.first.text, expiresInS: access.expiresInS };
+  return {
+    accessToken: access.text,
+    refreshToken: session.first.text,
+    expiresInS: access.expiresInS,
+    sessionId: session.id,
+    sessionEndsInS: Math.floor(on.lifetimes.refreshTokenTtlMs / 1_000),
+  };
 
   function newSession() {
     const id = newId('session');

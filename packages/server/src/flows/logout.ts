@@ -1,4 +1,6 @@
 import type { Caller } from '@portcullis/guard';
+import type { Ended } from '../domain/session/session.ts';
+import type { Stores } from '../domain/stores.ts';
 import { newId } from '../lib/id.ts';
 import type { Sender, Services } from './services.ts';
 
@@ -19,22 +21,24 @@ export async function logoutByRefreshToken(on: On, presented: string, sender: Se
 
 async function endOwnSession(on: On, sessionId: string, sender: Sender): Promise<void> {
   const at = on.clock.now();
-  const ended = await on.together(async ({ sessions, audit }) => {
-    const session = await sessions.end(sessionId, 'logout', at);
-    if (session) {
-      await audit.add({
-        id: newId('audit'),
-        at,
-        action: 'logout',
-        by: 'user',
-        userId: session.userId,
-        sessionId,
-        address: sender.address,
-        requestId: sender.requestId,
-        count: 1,
-      });
-    }
-    return session;
+  const ended = await on.together((stores) => endLoggedOut(stores, sessionId, sender, at));
+  on.revoked.add(ended);
+}
+
+/** What a log-out writes, inside a transaction; the one session that it ended, or none. */
+export async function endLoggedOut({ sessions, audit }: Stores, sessionId: string, sender: Sender, at: number): Promise<Ended[]> {
+  const session = await sessions.end(sessionId, 'logout', at);
+  if (!session) return [];
+  await audit.add({
+    id: newId('audit'),
+    at,
+    action: 'logout',
+    by: 'user',
+    userId: session.userId,
+    sessionId,
+    address: sender.address,
+    requestId: sender.requestId,
+    count: 1,
   });
-  if (ended) on.revoked.add([ended]);
+  return [session];
 }

@@ -59,7 +59,13 @@ export async function refresh(
       if (!user || successor === undefined)
         throw new Error(`session ${token.sessionId} has no user, or a seal that its token does not open`);
       const access = await on.accessTokens.mint(user, rotation.session, at);
-      return { accessToken: access.text, refreshToken: successor, expiresInS: access.expiresInS };
+      return {
+        accessToken: access.text,
+        refreshToken: successor,
+        expiresInS: access.expiresInS,
+        sessionId: token.sessionId,
+        sessionEndsInS: Math.floor((rotation.session.expiresAt - at) / 1_000),
+      };
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '@portcullis/guard';
 import type { FailureTally } from '../domain/audit/failure-tally.ts';
 import type { KeyRing } from '../domain/key/key-ring.ts';
+import type { CsrfTokens } from '../domain/session/csrf-tokens.ts';
 import type { RevokedSessions } from '../domain/session/revoked-sessions.ts';
 import type { Stores, Together } from '../domain/stores.ts';
 import type { AccessTokenMint } from '../domain/token/access-token.ts';
@@ -20,6 +21,7 @@ export type Services = Stores & {
   /** @throws {Problem} naming what is wrong with a new password. */
   readonly checkNewPassword: (password: string, username: string) => void;
   readonly refreshTokens: RefreshTokens;
+  readonly csrfTokens: CsrfTokens;
   readonly accessTokens: AccessTokenMint;
   readonly keyRing: KeyRing;
   readonly revoked: RevokedSessions;
@@ -44,4 +46,12 @@ export type Sender = {
 };
 
 /** What a login or a refresh hands out. */
-export type Tokens = { readonly accessToken: string; readonly refreshToken: string; readonly expiresInS: number };
+export type Tokens = {
+  readonly accessToken: string;
+  readonly refreshToken: string;
+  /** Whole seconds that the access token lives. */
+  readonly expiresInS: number;
+  readonly sessionId: string;
+  /** Whole seconds to the session's absolute end. */
+  readonly sessionEndsInS: number;
+};

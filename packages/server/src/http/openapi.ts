@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger';
-import { type Access, open } from '@portcullis/guard';
+import { type Access, open, tokenCookieNames } from '@portcullis/guard';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { version } from '../lib/version.ts';
@@ -7,7 +7,7 @@ import { ProblemBody } from './schemas.ts';
 import type { Server } from './server.ts';
 
 /** OpenAPI 3.1 of every route, made from the routes themselves: their schemas, and who may call them. */
-export async function addOpenApi(app: Server, issuer: string): Promise<void> {
+export async function addOpenApi(app: Server, issuer: string, { cookies }: { cookies: boolean }): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -21,11 +21,13 @@ export async function addOpenApi(app: Server, issuer: string): Promise<void> {
         securitySchemes: {
           access: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token (RFC 9068).' },
           refresh: { type: 'http', scheme: 'bearer', description: 'A refresh token, `prt_…`.' },
+          ...(cookies && cookieSchemes),
         },
       },
     },
     transform({ schema, url, route, ...rest }) {
-      const security = securityOf[route.config?.access?.kind ?? 'open'];
+      const isSafe = [route.method].flat().every((method) => method === 'GET' || method === 'HEAD');
+      const security = securityOf(route.config?.access?.kind ?? 'open', cookies, isSafe);
       const response = { ...(schema?.response ?? {}), default: ProblemBody }; // a route of one's own may have no schema, whatever the type says
       return jsonSchemaTransform({ schema: { ...schema, response, ...(security && { security }) }, url, route, ...rest });
     },
@@ -53,13 +55,35 @@ export async function addOpenApi(app: Server, issuer: string): Promise<void> {
   );
 }
 
-/** An alternative that is empty is "or nobody in particular". */
-const securityOf: Readonly<Record<Access['kind'], Record<string, never[]>[] | undefined>> = {
-  open: undefined,
-  'signed-in': [{ access: [] }],
-  'signed-in-if-sent': [{ access: [] }, {}],
-  'refresh-token': [{ refresh: [] }],
-};
+const cookieSchemes = {
+  accessCookie: {
+    type: 'apiKey',
+    in: 'cookie',
+    name: tokenCookieNames.access,
+    description: 'Set by a login with `"transport": "cookie"`.',
+  },
+  refreshCookie: { type: 'apiKey', in: 'cookie', name: tokenCookieNames.refresh, description: 'Set beside it.' },
+  csrf: { type: 'apiKey', in: 'header', name: 'X-CSRF-Token', description: 'With a cookie, for whatever changes something.' },
+} as const;
+
+type Demanded = Record<string, never[]>;
+
+/** The alternatives of a route; one that is empty is "or nobody in particular". */
+function securityOf(kind: Access['kind'], cookies: boolean, isSafe: boolean): Demanded[] | undefined {
+  const inCookie = (name: string): Demanded[] => (cookies ? [{ [name]: [], ...(!isSafe && { csrf: [] }) }] : []);
+  switch (kind) {
+    case 'open':
+      return undefined;
+    case 'signed-in':
+      return [{ access: [] }, ...inCookie('accessCookie')];
+    case 'signed-in-if-sent':
+      return [{ access: [] }, ...inCookie('accessCookie'), {}];
+    case 'session-if-named':
+      return [{ access: [] }, ...inCookie('refreshCookie'), ...inCookie('accessCookie'), {}];
+    case 'refresh-token':
+      return [{ refresh: [] }, ...inCookie('refreshCookie')];
+  }
+}
 
 /** Of an OpenAPI document, what is looked at here. */
 type Schema = { readonly $ref?: string; readonly anyOf?: readonly { readonly type?: string }[] };

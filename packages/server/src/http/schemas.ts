@@ -11,6 +11,10 @@ export const Credentials = z
   .strictObject({
     username: wellFormed(1_024).describe('Any spelling of the name: case and compatibility forms are folded.'),
     password: wellFormed(4_096).describe('Exactly as it was set.'),
+    transport: z
+      .enum(['bearer', 'cookie'])
+      .optional()
+      .describe('Where the tokens go: into the body, or into cookies that no script can read. Default: bearer.'),
   })
   .meta({ id: 'Credentials' });
 
@@ -22,6 +26,15 @@ export const Tokens = z
     expires_in: z.int().min(0).max(86_400).describe('Seconds that the access token lives.'),
   })
   .meta({ id: 'Tokens' });
+
+export const csrfToken = z.string().describe('For `X-CSRF-Token`, with whatever changes something; as long as the session lives.');
+
+export const CookieTokens = z
+  .object({ expires_in: Tokens.shape.expires_in, csrf_token: csrfToken })
+  .describe('The tokens are in cookies.')
+  .meta({ id: 'CookieTokens' });
+
+export const GivenTokens = z.union([Tokens, CookieTokens]);
 
 export const NoBody = z.strictObject({}).nullish();
 

@@ -62,6 +62,10 @@ export const table = [
   { name: 'authFailureLimits',        env: 'AUTH_FAILURE_LIMITS',         kind: limits('ip'),                     default: '60 per minute by ip',                                    says: 'Limits of failed authentication, over all routes together.' },
   { name: 'limitKeys',                env: 'LIMIT_KEYS',                  kind: whole(1_000, 10_000_000),         default: '200000',                                                 says: 'How many counters are kept in memory; beyond, newcomers share.' },
 
+  // Gate 6, CSRF
+  { name: 'cookies',                  env: 'COOKIES',                     kind: yesNo,                            default: 'true',                                                   says: 'Whether a login may ask for its tokens in cookies. False: no cookie is set or read.' },
+  { name: 'cookieSameSite',           env: 'COOKIE_SAMESITE',             kind: oneOf('Strict', 'Lax', 'None'),   default: 'Strict',                                                 says: 'SameSite of the cookies. "None" lets the front ends of CORS_ORIGINS stand on other sites, where the browser still allows that.' },
+
   // Passwords
   { name: 'passwordMinLength',        env: 'PASSWORD_MIN_LENGTH',         kind: whole(8, 64),                     default: '15',                                                     says: 'The shortest password that may be set, in characters.' },
 ] as const satisfies readonly Row[];
