@@ -33,12 +33,16 @@ test('the allowed origin may read each answer, refusals too', async () => {
   ];
   for (const [status, answer] of answers) {
     assert.equal(answer.status, status, answer.text);
-    assert.deepEqual(corsOf(answer), { 'access-control-allow-origin': ORIGIN, 'access-control-expose-headers': EXPOSED }, `${status}`);
+    assert.deepEqual(
+      corsOf(answer),
+      { 'access-control-allow-origin': ORIGIN, 'access-control-allow-credentials': 'true', 'access-control-expose-headers': EXPOSED },
+      `${status}`,
+    );
     assert.equal(answer.headers.vary, 'Origin');
   }
 });
 
-test('a preflight is answered before any token, with fixed lists and without credentials', async () => {
+test('a preflight is answered before any token, with fixed lists', async () => {
   for (const [path, methods] of [
     ['/login', 'POST'],
     ['/refresh', 'POST'],
@@ -50,6 +54,7 @@ test('a preflight is answered before any token, with fixed lists and without cre
     assert.equal(`${answer.status} ${answer.text}`, '204 ');
     assert.deepEqual(corsOf(answer), {
       'access-control-allow-origin': ORIGIN,
+      'access-control-allow-credentials': 'true',
       'access-control-expose-headers': EXPOSED,
       'access-control-allow-methods': methods,
       'access-control-allow-headers': 'authorization, content-type, x-csrf-token, x-request-id',

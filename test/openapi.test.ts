@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { signedIn } from '@portcullis/guard';
+import type { Server } from '../packages/server/src/http/server.ts';
 import { openApp } from './support/house.ts';
 
 test('the OpenAPI document has every route, who may call it, and that every error is a problem', async (t) => {
-  const { app } = await openApp(t, {}, { routes: (own) => void own.get('/notes', { config: { access: signedIn() } }, () => []) });
+  const routes = (own: Server): void => {
+    for (const method of ['GET', 'POST']) own.route({ method, url: '/notes', config: { access: signedIn() }, handler: () => [] });
+  };
+  const { app } = await openApp(t, {}, { routes });
   const answer = await app.inject({ url: '/openapi.json', headers: { host: 'localhost' } });
   assert.equal(answer.statusCode, 200, answer.body);
   const { openapi, paths, components } = answer.json();
@@ -18,11 +22,12 @@ test('the OpenAPI document has every route, who may call it, and that every erro
   assert.deepEqual(documented.toSorted(), app.guardedRoutes.map(({ method, path }) => `${method} ${path}`).toSorted());
   for (const { method, path, access } of app.guardedRoutes) {
     const operation = paths[path][method.toLowerCase()];
+    const byCookie = (name: string) => ({ [name]: [], ...(method !== 'GET' && { csrf: [] }) });
     const demanded = {
       open: undefined,
-      'signed in': [{ access: [] }],
-      'signed in, if a token is sent': [{ access: [] }, {}],
-      'refresh token': [{ refresh: [] }],
+      'signed in': [{ access: [] }, byCookie('accessCookie')],
+      'any token of a session, if one is sent': [{ access: [] }, byCookie('refreshCookie'), byCookie('accessCookie'), {}],
+      'refresh token': [{ refresh: [] }, byCookie('refreshCookie')],
     }[access];
     assert.deepEqual(operation.security, demanded, path);
     assert.equal(operation.responses.default.content['application/problem+json'].schema.$ref, '#/components/schemas/Problem', path);
@@ -33,6 +38,8 @@ test('the OpenAPI document has every route, who may call it, and that every erro
     Object.keys(components.schemas).every((name) => !name.endsWith('Input')),
     'each schema once',
   );
+  for (const { in: where, name } of Object.values<{ in?: string; name?: string }>(components.securitySchemes))
+    assert.equal(where, name?.replace(/^__Host-.*$/, 'cookie').replace('X-CSRF-Token', 'header'));
   assert.equal(paths['/login'].post.requestBody.required, true);
   assert.equal(paths['/logout'].post.requestBody.required, false);
 });

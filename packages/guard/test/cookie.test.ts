@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cookie, cookieValues } from '../src/cookie.ts';
+import { cookie, cookieValues, findCookie } from '../src/cookie.ts';
 
 test('a cookie is found by its whole name', () => {
   for (const [header, found] of [
@@ -23,6 +23,13 @@ test('a cookie is found by its whole name', () => {
 
 test('no header, no cookie', () => {
   assert.deepEqual(cookieValues(undefined, '__Host-a'), []);
+});
+
+test('of two cookies of one name none counts, be they the same', () => {
+  assert.equal(findCookie('x=2; __Host-a=1', '__Host-a'), '1');
+  assert.equal(findCookie('x=2', '__Host-a'), undefined);
+  for (const header of ['__Host-a=1; __Host-a=1', '__Host-a=1;__Host-a='])
+    assert.throws(() => findCookie(header, '__Host-a'), { code: 'cookie_duplicated' });
 });
 
 test('what is set is for this host, over HTTPS, and for no script', () => {

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { BrowserContext, Frame, Page } from 'playwright-core';
+import { chromiumPath, openBrowser, servePages } from './support/browser.ts';
+import { demoUser, startProgram, wideLimits } from './support/program.ts';
+
+const API = 'https://api.portcullis.test';
+const APP = 'https://app.portcullis.test';
+const EVIL_SIBLING = 'https://evil.portcullis.test';
+const FOREIGN = 'https://foreign.test';
+const entry = fileURLToPath(new URL('../examples/own-routes/server.ts', import.meta.url));
+
+test(
+  'a session in cookies, in a real browser: the page that is allowed has it, and no other page can use, read or end it',
+  {
+    skip: chromiumPath === undefined && 'there is no Chromium here',
+    timeout: 90_000,
+  },
+  async (t) => {
+    const program = await startProgram(t, { entry, settings: { ...wideLimits, ISSUER: API, CORS_ORIGINS: APP } });
+    const pages = await servePages(t);
+    const browser = await openBrowser(t, {
+      'api.portcullis.test': program.port,
+      ...Object.fromEntries([APP, EVIL_SIBLING, FOREIGN].map((origin) => [new URL(origin).host, pages])),
+    });
+    const app = await openPage(browser, APP);
+    const cookies = async () =>
+      (await browser.cookies(API)).map(({ name, httpOnly, secure, sameSite }) => `${name} ${httpOnly} ${secure} ${sameSite}`);
+
+    await t.test('login, write, read, a page loaded anew, refresh', async () => {
+      const login = await ask(app, '/login', { json: { ...demoUser, transport: 'cookie' } });
+      assert.deepEqual([login.status, Object.keys(login.json ?? {})], [200, ['expires_in', 'csrf_token']]);
+      assert.deepEqual((await cookies()).toSorted(), [
+        '__Host-portcullis-access true true Strict',
+        '__Host-portcullis-refresh true true Strict',
+      ]);
+      const csrf = String(login.json?.csrf_token);
+      assert.equal((await ask(app, '/notes', { json: { text: 'milk' }, csrf })).status, 201);
+      assert.deepEqual((await ask(app, '/notes')).json, ['milk']);
+      assert.deepEqual((await ask(app, '/notes', { json: { text: 'eggs' } })).json?.code, 'csrf_missing');
+
+      await app.reload();
+      assert.equal((await ask(app, '/csrf')).json?.csrf_token, csrf);
+      const before = await browser.cookies(API);
+      assert.equal((await ask(app, '/refresh', { method: 'POST', csrf })).status, 200);
+      const after = await browser.cookies(API);
+      for (const { name, value } of before) assert.notEqual(after.find((cookie) => cookie.name === name)?.value, value, name);
+      assert.equal(await app.evaluate('document.cookie'), '');
+    });
+
+    /** The session, its notes and its tokens are as they were. */
+    const assertUntouched = async (after: string): Promise<void> => {
+      const { status, json } = await ask(app, '/csrf');
+      assert.equal(status, 200, after);
+      assert.equal((await ask(app, '/refresh', { method: 'POST', csrf: String(json?.csrf_token) })).status, 200, after);
+      assert.deepEqual((await ask(app, '/notes')).json, ['milk'], after);
+      assert.equal((await cookies()).length, 2, after);
+    };
+
+    for (const origin of [EVIL_SIBLING, FOREIGN]) {
+      for (const sandboxed of [false, true]) {
+        const what = `${origin}${sandboxed ? ', in a sandboxed frame' : ''}`;
+        await t.test(`${what}: neither scripts nor forms`, async () => {
+          const page = await openPage(browser, origin);
+          const attacker = sandboxed ? await sandboxedFrame(page) : page.mainFrame();
+          assert.equal(await attacker.evaluate('self.origin'), sandboxed ? 'null' : origin);
+          const seen = watch(page);
+
+          for (const path of ['/notes', '/csrf', '/protected']) assert.equal((await ask(attacker, path)).error, 'TypeError', path);
+          for (const path of ['/notes', '/refresh', '/logout', '/login']) {
+            const json = path === '/notes' ? { text: 'evil' } : path === '/login' ? { ...demoUser, transport: 'cookie' } : {};
+            assert.equal((await ask(attacker, path, { json, csrf: 'x' })).error, 'TypeError', 'the preflight allows nothing');
+            assert.equal((await ask(attacker, path, { method: 'POST' })).error, 'TypeError', 'nobody may read the answer');
+            for (const type of ['text/plain', 'application/x-www-form-urlencoded'])
+              assert.equal((await ask(attacker, path, { json, type, blind: true })).error, 'TypeError', 'not even an opaque answer');
+            for (const enctype of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data'])
+              await submit(page, attacker, path, enctype, JSON.stringify(json));
+          }
+          assert.equal(await attacker.evaluate(`(() => { try { return document.cookie; } catch { return ''; } })()`), '');
+
+          const answers = await seen();
+          assert.equal(answers.length, 12, 'the forms have reached the server');
+          // Cookies of Strict go along with what a sibling sends, and with nothing else: there gate 6 is what refuses.
+          const refused = origin === EVIL_SIBLING && !sandboxed ? [403, 415] : [401, 415];
+          for (const { status, setsCookie } of answers) assert.ok(refused.includes(status) && !setsCookie, `${status}`);
+          await page.close();
+          await assertUntouched(what);
+        });
+      }
+    }
+
+    await t.test('logout: the cookies are gone, and what was in them is worth nothing', async () => {
+      const kept = await browser.cookies(API);
+      const csrf = String((await ask(app, '/csrf')).json?.csrf_token);
+      assert.equal((await ask(app, '/logout', { method: 'POST', csrf })).status, 200);
+      assert.deepEqual(await cookies(), []);
+      await browser.addCookies(kept);
+      assert.equal((await ask(app, '/notes')).json?.code, 'token_revoked');
+      assert.equal((await ask(app, '/logout', { method: 'POST' })).status, 200, 'ended already: there is nothing to protect');
+      assert.deepEqual(await cookies(), []);
+    });
+  },
+);
+
+async function openPage(browser: BrowserContext, origin: string): Promise<Page> {
+  const page = await browser.newPage();
+  await page.goto(`${origin}/`);
+  return page;
+}
+
+async function sandboxedFrame(page: Page): Promise<Frame> {
+  const added = page.waitForEvent('frameattached');
+  await page.evaluate(`document.body.innerHTML = '<iframe sandbox="allow-scripts allow-forms" srcdoc="<p>a page"></iframe>'`);
+  const frame = await added;
+  await frame.waitForLoadState();
+  return frame;
+}
+
+type Asked = { method?: string; json?: unknown; csrf?: string; type?: string; blind?: boolean };
+type Told = { status?: number; json?: (Record<string, unknown> & { code?: string }) | undefined; error?: string };
+
+/** `fetch` of the API with its cookies, by a page; `blind`: as `no-cors`, which needs no preflight and shows no answer. */
+const ask = (page: Page | Frame, path: string, { method, json, csrf, type, blind }: Asked = {}): Promise<Told> =>
+  page.evaluate(
+    async ([url, init]): Promise<Told> => {
+      try {
+        const answer = await fetch(url, init);
+        const json = (await answer.json().catch(() => undefined)) as Told['json']; // whatever the server says
+        return { status: answer.status, json };
+      } catch (error) {
+        return { error: error instanceof Error ? error.name : 'no error' };
+      }
+    },
+    [
+      API + path,
+      {
+        method: method ?? (json === undefined ? 'GET' : 'POST'),
+        credentials: 'include',
+        mode: blind ? 'no-cors' : 'cors',
+        headers: {
+          ...(json !== undefined && { 'content-type': type ?? 'application/json' }),
+          ...(csrf !== undefined && { 'x-csrf-token': csrf }),
+        },
+        ...(json !== undefined && { body: JSON.stringify(json) }),
+      } satisfies RequestInit,
+    ] as const,
+  );
+
+/** A plain form, sent into a frame of its own so that the page stays; a field whose name and value together are the text. */
+async function submit(page: Page, attacker: Frame, path: string, enctype: string, text: string): Promise<void> {
+  const answered = page.waitForResponse((response) => response.url() === API + path && response.request().method() === 'POST');
+  const [name, value] = [text.slice(0, -2), text.slice(-2)];
+  await attacker.evaluate(`((form) => {
+    const target = Object.assign(document.createElement('iframe'), { name: 'into ' + Math.random() });
+    const sent = Object.assign(document.createElement('form'), { ...form, method: 'post', target: target.name });
+    sent.append(Object.assign(document.createElement('input'), form.field));
+    document.body.append(target, sent);
+    sent.submit();
+  })(${JSON.stringify({ action: API + path, enctype, field: { name, value } })})`);
+  await answered;
+}
+
+/** Of all POSTs to the API from now on whose answer a browser shows at all: what it was, which the page may not see. */
+function watch(page: Page): () => Promise<{ status: number; setsCookie: boolean }[]> {
+  const seen: Promise<{ status: number; setsCookie: boolean }>[] = [];
+  page.on('response', (response) => {
+    if (response.request().method() !== 'POST' || !response.url().startsWith(API)) return;
+    seen.push(response.allHeaders().then((headers) => ({ status: response.status(), setsCookie: 'set-cookie' in headers })));
+  });
+  return () => Promise.all(seen);
+}
