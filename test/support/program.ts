@@ -74,7 +74,7 @@ export function sharedProgram(
 const works = new WeakMap<Ending, Work[]>();
 
 /** What came last is undone first, so that no folder goes before the program that writes to it; `t.after` begins with the first. */
-function undoAfter(t: Ending, work: Work): void {
+export function undoAfter(t: Ending, work: Work): void {
   const known = works.get(t);
   if (known) return void known.push(work);
   const all = [work];

@@ -49,10 +49,12 @@ function parseAnswer(bytes: Buffer): RawAnswer {
 export async function openHttp2(
   t: { after(work: () => void): void },
   program: Pick<Program, 'port' | 'ca'>,
+  from?: string,
 ): Promise<(headers: http2.OutgoingHttpHeaders, body?: string) => Promise<Answer>> {
   const session = http2.connect(`https://localhost:${program.port}`, {
     ca: program.ca,
-    lookup: (_, __, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
+    ...(from && { localAddress: from }),
+    lookup: (_, { all }, found) => (all ? found(null, [{ address: '127.0.0.1', family: 4 }]) : found(null, '127.0.0.1', 4)),
   });
   session.on('error', () => {});
   t.after(() => session.destroy());

@@ -14,12 +14,17 @@ export function normaliseAddress(text: string): string {
 }
 
 /**
- * What one subscriber holds, and so what limits count by: a whole IPv4 address, the /64 of an IPv6 one.
+ * What one subscriber holds, and so what limits count by: a whole IPv4 address, the prefix of an IPv6 one.
  * @param address as `normaliseAddress` gives it.
+ * @param ipv6Prefix in bits, from 1 to 128. A subscriber holds a /64 at least (RFC 6177 section 2), hence the default.
  */
-export function addressBlock(address: string): string {
-  return address.includes(':') ? `${written([...groupsOf(address).slice(0, 4), 0, 0, 0, 0])}/64` : address;
+export function addressBlock(address: string, ipv6Prefix = 64): string {
+  if (!address.includes(':')) return address;
+  return `${written(groupsOf(address).map((group, i) => group & leadingOnes(ipv6Prefix - 16 * i)))}/${ipv6Prefix}`;
 }
+
+/** A group whose first bits are set, so many of them. */
+const leadingOnes = (bits: number): number => (0xffff << (16 - Math.min(Math.max(bits, 0), 16))) & 0xffff;
 
 /** The eight 16-bit groups of a valid IPv6 address. */
 function groupsOf(address: string): number[] {

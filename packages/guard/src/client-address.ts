@@ -1,12 +1,13 @@
 import { BlockList, isIP } from 'node:net';
 import { addressBlock, normaliseAddress } from './address.ts';
 
-/** Where a request comes from. Limits count by `block`: an IPv4 address, or the /64 of an IPv6 one. */
+/** Where a request comes from. Limits count by `block`: an IPv4 address, or the prefix of an IPv6 one. */
 export type ClientAddress = { readonly address: string; readonly block: string };
 
-export const clientAddress = (text: string): ClientAddress => {
+/** @param ipv6Prefix as of {@link addressBlock}. @throws {TypeError} if the text is no address. */
+export const clientAddress = (text: string, ipv6Prefix?: number): ClientAddress => {
   const address = normaliseAddress(text);
-  return { address, block: addressBlock(address) };
+  return { address, block: addressBlock(address, ipv6Prefix) };
 };
 
 /**
@@ -28,22 +29,15 @@ export function trustedProxies(list: readonly string[]): (address: string) => bo
 }
 
 /**
- * The first hop that no declared proxy vouches for, read from the right of `X-Forwarded-For`. A hop that is not an
- * address ends the walk at the last good one: what stands left of it, anyone may have written.
+ * The first hop, from the nearest on, that no declared proxy vouches for. One that cannot be told ends the walk at the last
+ * good one: what stands behind it, anyone may have written.
  */
-export function forwardedAddress(peer: string, forwardedFor: string, isProxy: (address: string) => boolean): string {
+export function forwardedAddress(peer: string, hops: Iterable<string | undefined>, isProxy: (address: string) => boolean): string {
   let last = peer;
-  for (const hop of forwardedFor.split(',').toReversed()) {
-    const address = hopAddress(hop.trim());
+  for (const address of hops) {
     if (address === undefined) return last;
     last = address;
     if (!isProxy(address)) return last;
   }
   return last;
-}
-
-/** `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1` or `[2001:db8::1]:4711`. */
-function hopAddress(hop: string): string | undefined {
-  const bare = /^\[([^\]]+)\](?::\d{1,5})?$/.exec(hop)?.[1] ?? /^([\d.]+):\d{1,5}$/.exec(hop)?.[1] ?? hop;
-  return isIP(bare) && !bare.includes('%') ? normaliseAddress(bare) : undefined;
 }

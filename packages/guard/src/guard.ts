@@ -8,6 +8,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
 import { type CookieOptions, csrf } from './csrf.ts';
+import { forwardings, type TrustedProxyHeader } from './forwarding.ts';
 import {
   type Gate,
   guarded,
@@ -46,15 +47,27 @@ export type GuardOptions = {
   readonly corsMaxAgeMs?: number;
   /** Lets tokens come in cookies, behind gate 6. Default: no cookie is ever looked at. */
   readonly cookies?: CookieOptions | undefined;
-  /** Addresses and CIDR blocks of proxies whose `X-Forwarded-For` is believed. Default: none. */
+  /** Addresses and CIDR blocks of proxies whose word for who asks is believed. Default: none. */
   readonly trustedProxies?: readonly string[];
-  /** `at-proxy`: a declared proxy ends TLS; what does not come from one with `X-Forwarded-Proto: https` is refused. Default: `own`. */
+  /** The one header that is believed of them. Default: `x-forwarded-for`, with `x-forwarded-proto`. */
+  readonly trustedProxyHeader?: TrustedProxyHeader;
+  /** So many bits of an IPv6 address are one client to limits; from 32 to 128. Default: 64. */
+  readonly ipv6Prefix?: number;
+  /**
+   * `at-proxy`: a declared proxy ends TLS. What does not come from one, or not with its word for `https` (`X-Forwarded-Proto: https`;
+   * `proto=https` in the last element of `Forwarded`), is refused. Default: `own`.
+   */
   readonly tls?: 'own' | 'at-proxy';
+  /** Who is at the other end of a connection, for whoever knows more of it than its socket does. Asked once a connection. */
+  readonly peer?: (request: FastifyRequest) => Peer | undefined;
   /** Problems beside the guard's own that handlers may throw. */
   readonly problems?: ProblemTable;
   /** Told of every refusal and every fault, for a security log. Must not throw. */
   readonly onRefused?: (refusal: Refusal) => void;
 };
+
+/** @property encrypted whether it is TLS all the way from there, also where another than this server ends it. */
+export type Peer = { readonly address: string; readonly encrypted: boolean };
 
 /** What a security log may know of a refusal: no token, no password, no body. */
 export type Refusal = {
@@ -75,6 +88,7 @@ export type Refusal = {
 
 const kGate: unique symbol = Symbol('gate');
 const kPeer = Symbol('peer');
+type KnownPeer = ClientAddress & Pick<Peer, 'encrypted'>;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -130,9 +144,12 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   if (app.printRoutes() !== NO_ROUTES)
     throw new Error('register the guard before any route, and await it: what was there before it has no gate');
   const problems: ProblemTable = { ...guardProblems, ...on.problems };
+  const { ipv6Prefix = 64 } = on;
+  if (!Number.isInteger(ipv6Prefix) || ipv6Prefix < 32 || ipv6Prefix > 128) throw new Error('ipv6Prefix is a whole number from 32 to 128');
   const clock = on.clock ?? systemClock();
   const isProxy = trustedProxies(on.trustedProxies ?? []);
   const believesProxies = (on.trustedProxies ?? []).length > 0;
+  const forwarding = forwardings[on.trustedProxyHeader ?? 'x-forwarded-for'];
   const tls = on.tls ?? 'own';
   const origins = cors({ origins: on.corsOrigins ?? [], maxAgeMs: on.corsMaxAgeMs ?? 600_000 });
   const ownPages = on.cookies && csrf(on.cookies, on.corsOrigins ?? []);
@@ -234,7 +251,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       });
     }
     if (tls === 'at-proxy' && !secure && request.routeOptions.config.plain !== 'allowed')
-      throw new Problem('https_required', 'not from a declared proxy with X-Forwarded-Proto: https');
+      throw new Problem('https_required', whyNotSecure(peerOf(request)));
     if (!request.is404 && request.method !== 'OPTIONS') return true;
     const methods = request.method === 'OPTIONS' && request.url === '*' ? routes.allMethods() : routes.methods(request.url);
     if (request.method === 'OPTIONS' && methods.length > 0) return answerOptions(request, reply, methods, allowedOrigin);
@@ -257,11 +274,11 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     const { headers } = request;
     const peer = peerOf(request);
     const proxied = believesProxies && isProxy(peer.address);
-    guarded(request)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwardedFor(request), isProxy)) : peer;
+    guarded(request)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwarding.hops(headers), isProxy), ipv6Prefix) : peer;
 
     const sentId = proxied ? headers['x-request-id'] : undefined;
     request.id = typeof sentId === 'string' && isRequestId(sentId) ? sentId.toLowerCase() : newRequestId();
-    const secure = tls === 'own' ? isEncrypted(request) : proxied && headers['x-forwarded-proto'] === 'https';
+    const secure = tls === 'at-proxy' && proxied ? forwarding.isHttps(headers) : peer.encrypted;
     reply.headers(secure ? fixedHeaders.secure : fixedHeaders.plain);
     reply.header('x-request-id', request.id);
 
@@ -336,6 +353,26 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
     return { block: guarded(request)[kFrom].block, rules: strayRules, answer: reply };
   }
+
+  /** Who is at the other end, worked out once a connection. */
+  function peerOf(request: FastifyRequest): KnownPeer {
+    const socket: FastifyRequest['raw']['socket'] & { [kPeer]?: KnownPeer } = request.raw.socket;
+    return (socket[kPeer] ??= lookAtPeer(request));
+  }
+
+  function lookAtPeer(request: FastifyRequest): KnownPeer {
+    const { socket } = request.raw;
+    const known = on.peer?.(request);
+    return {
+      ...clientAddress(known?.address ?? socket.remoteAddress ?? '0.0.0.0', ipv6Prefix),
+      encrypted: known?.encrypted ?? (tls === 'own' && 'encrypted' in socket),
+    };
+  }
+
+  function whyNotSecure(peer: KnownPeer): string {
+    if (!believesProxies) return 'the connection is not known to be TLS from the client on';
+    return isProxy(peer.address) ? 'the proxy does not say https' : 'not from a declared proxy';
+  }
 }
 
 /** What Fastify prints where there are none. */
@@ -351,14 +388,4 @@ function gateOf(request: FastifyRequest): Gate {
 const isAuthenticationFailure = (code: string): boolean =>
   code !== 'authentication_stale' && Object.hasOwn(guardProblems, code) && guardProblems[code as keyof typeof guardProblems].status === 401;
 
-/** The peer's address, worked out once a connection. */
-function peerOf(request: FastifyRequest): ClientAddress {
-  const socket: FastifyRequest['raw']['socket'] & { [kPeer]?: ClientAddress } = request.raw.socket;
-  return (socket[kPeer] ??= clientAddress(socket.remoteAddress ?? '0.0.0.0'));
-}
-
 const allow = (methods: readonly string[]): string => [...methods, 'OPTIONS'].join(', ');
-
-const isEncrypted = (request: FastifyRequest): boolean => 'encrypted' in request.raw.socket;
-
-const forwardedFor = (request: FastifyRequest): string => [request.headers['x-forwarded-for'] ?? ''].flat().join(',');

@@ -18,6 +18,7 @@ export type ProblemTable = Readonly<Record<string, ProblemRow>>;
 export const guardProblems = {
   // Gate 1, wire
   https_required: { status: 400, title: 'HTTPS required', detail: 'This port speaks HTTPS only. Ask again with https://; a token sent in clear should be considered lost.' },
+  proxy_header_invalid: { status: 400, title: 'Invalid PROXY header', detail: 'The connection of a declared proxy does not begin with a PROXY header. It is closed, and this answer is only logged.' },
   request_malformed: { status: 400, title: 'Malformed request', detail: 'The request is not valid HTTP.' },
   host_invalid: { status: 400, title: 'Invalid Host', detail: 'Send exactly one Host header, a name or address with an optional port.' },
   header_duplicated: { status: 400, title: 'Duplicated header', detail: 'The Authorization header may be sent only once.' },

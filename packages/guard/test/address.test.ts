@@ -49,6 +49,21 @@ test('an IPv6 subscriber is counted by the /64, an IPv4 one by the address', () 
   assert.equal(addressBlock('::1'), '::/64');
 });
 
+test('or by any other prefix, to the bit', () => {
+  const full = '2001:db8:ffff:ffff:ffff:ffff:ffff:ffff';
+  for (const [prefix, block] of [
+    [32, '2001:db8::'],
+    [33, '2001:db8:8000::'],
+    [47, '2001:db8:fffe::'],
+    [48, '2001:db8:ffff::'],
+    [56, '2001:db8:ffff:ff00::'],
+    [127, '2001:db8:ffff:ffff:ffff:ffff:ffff:fffe'],
+    [128, full],
+  ] as const)
+    assert.equal(addressBlock(full, prefix), `${block}/${prefix}`);
+  assert.equal(addressBlock('203.0.113.7', 32), '203.0.113.7');
+});
+
 test('however an address is spelled, the spelling kept is the same, is an address, and is kept', () => {
   fc.assert(
     fc.property(fc.ipV6(), (text) => {

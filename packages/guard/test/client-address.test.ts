@@ -2,14 +2,23 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { addressBlock, trustedProxies } from '../src/index.ts';
-import { clientAddress, forwardedAddress } from '../src/client-address.ts';
+import { clientAddress, forwardedAddress as firstUntrusted } from '../src/client-address.ts';
+import { forwardings, type TrustedProxyHeader } from '../src/forwarding.ts';
 
+/** The caller whom this header tells to a server whose peer is a proxy. */
+const forwardedAddress = (
+  peer: string,
+  field: string,
+  isProxy: (address: string) => boolean,
+  header: TrustedProxyHeader = 'x-forwarded-for',
+) => firstUntrusted(peer, forwardings[header].hops({ [header]: field }), isProxy);
 const isProxy = trustedProxies(['10.0.0.0/8', '192.0.2.1', '2001:db8:aaaa::/48']);
 
 test('an address and the block that limits count by', () => {
   assert.deepEqual(clientAddress('203.0.113.7'), { address: '203.0.113.7', block: '203.0.113.7' });
   assert.deepEqual(clientAddress('::ffff:203.0.113.7'), { address: '203.0.113.7', block: '203.0.113.7' });
   assert.deepEqual(clientAddress('2001:DB8:1:2:3:4:5:6'), { address: '2001:db8:1:2:3:4:5:6', block: '2001:db8:1:2::/64' });
+  assert.equal(clientAddress('2001:DB8:1:2:3:4:5:6', 48).block, '2001:db8:1::/48');
 });
 
 test('a proxy is declared by its address or its block', () => {
@@ -70,4 +79,75 @@ test('any header gives an address that has a block', () => {
       assert.ok(addressBlock(forwardedAddress('10.0.0.1', hops.join(','), isProxy)).length > 0);
     }),
   );
+});
+
+test('of Forwarded too: the first hop from the right that no proxy vouches for', () => {
+  const hops: [forwarded: string, caller: string][] = [
+    ['', '10.0.0.1'],
+    ['for=203.0.113.7', '203.0.113.7'],
+    ['For="203.0.113.7:4711";proto=http;by=10.0.0.1', '203.0.113.7'],
+    ['for="[2001:db8::1]:4711"', '2001:db8::1'],
+    ['for="[2001:DB8:0::1]:_port"', '2001:db8::1'],
+    ['for="[::ffff:203.0.113.7]"', '203.0.113.7'],
+    ['for="\\2\\03.0.113\\.7"', '203.0.113.7'],
+    ['for=198.51.100.1, for=203.0.113.7;proto=https, for=10.1.1.1', '203.0.113.7'],
+    ['for=198.51.100.1,for=203.0.113.7 , by="a, for=198.51.100.1";for="[2001:db8:aaaa::9]"', '203.0.113.7'],
+    ['for=198.51.100.1;host="x, for=203.0.113.9", for=10.1.1.1', '198.51.100.1'],
+    // What tells no address ends the walk at the last good hop
+    ['for=unknown', '10.0.0.1'],
+    ['for=203.0.113.7, for=_hidden, for=10.1.1.1', '10.1.1.1'],
+    ['for=203.0.113.7, for="_hidden:4711", for=10.1.1.1', '10.1.1.1'],
+    ['for=203.0.113.7, proto=https, for=10.1.1.1', '10.1.1.1'],
+    ['for=203.0.113.7, , for=10.1.1.1', '10.1.1.1'],
+    ['for=203.0.113.7;', '203.0.113.7'],
+    ['for=203.0.113.7;for=203.0.113.7', '10.0.0.1'],
+    ['for=203.0.113.7;proto', '10.0.0.1'],
+    ['for=203.0.113.7:4711', '10.0.0.1'], // the colon wants quotes
+    ['for=2001:db8::1', '10.0.0.1'],
+    ['for="2001:db8::1"', '10.0.0.1'], // and IPv6 wants brackets
+    ['for="[203.0.113.7]"', '10.0.0.1'],
+    ['for="[fe80::1%eth0]"', '10.0.0.1'],
+    ['for = 203.0.113.7', '10.0.0.1'],
+    ['for="203.0.113.7', '10.0.0.1'],
+    ['203.0.113.7', '10.0.0.1'],
+  ];
+  for (const [forwarded, caller] of hops) assert.equal(forwardedAddress('10.0.0.1', forwarded, isProxy, 'forwarded'), caller, forwarded);
+});
+
+test('what a caller writes to the left of Forwarded, closed quotes or not, changes nothing', () => {
+  const written = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(...'for="\\,; 1') }));
+  fc.assert(
+    fc.property(written, fc.constantFrom(', ', ','), (text, comma) => {
+      const field = [text, 'for="203.0.113.7:80";proto=http', 'by=_x;for=10.1.1.1;proto=https'].join(comma);
+      assert.equal(forwardedAddress('10.0.0.1', field, isProxy, 'forwarded'), '203.0.113.7');
+      assert.ok(forwardings.forwarded.isHttps({ forwarded: field }));
+    }),
+  );
+});
+
+test('https is what the nearest proxy says, and exactly that', () => {
+  for (const [header, right, wrong] of [
+    ['x-forwarded-proto', ['https'], ['', 'http', 'HTTPS', 'https,http', 'https, https', 'https ']],
+    [
+      'forwarded',
+      ['proto=https', 'for=_a;PROTO="https"', 'proto=http, for=_x;proto=https'],
+      [
+        '',
+        'proto=http',
+        'proto=https, for=_a',
+        'proto=https, proto=http',
+        'proto=https,',
+        'proto=https;proto=https',
+        'proto=HTTPS',
+        'x="proto=https',
+      ],
+    ],
+  ] as const) {
+    const { isHttps } = forwardings[header === 'forwarded' ? header : 'x-forwarded-for'];
+    for (const field of right) assert.ok(isHttps({ [header]: field }), field);
+    for (const field of wrong) assert.ok(!isHttps({ [header]: field }), field);
+    assert.ok(!isHttps({}));
+  }
+  assert.ok(!forwardings.forwarded.isHttps({ 'x-forwarded-proto': 'https' }));
+  assert.ok(!forwardings['x-forwarded-for'].isHttps({ forwarded: 'proto=https' }));
 });

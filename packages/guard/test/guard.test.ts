@@ -122,6 +122,7 @@ test('an app that forgets a gate does not start', async (t) => {
   await assert.rejects(guarded(t, one(open()), { defaultLimits: 'none' }), /cannot be read/);
   await assert.rejects(guarded(t, one(open()), { corsOrigins: ['*'] }), /not an exact origin/);
   await assert.rejects(guarded(t, one(open()), { trustedProxies: ['proxy'] }), /neither an address nor a CIDR block/);
+  for (const ipv6Prefix of [31, 129, 64.5, NaN]) await assert.rejects(guarded(t, one(open()), { ipv6Prefix }), /from 32 to 128/);
 });
 
 test('a route that was there before the guard has no gate, so that app does not start either', async (t) => {

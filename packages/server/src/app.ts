@@ -14,6 +14,7 @@ import { addProtected } from './http/protected.ts';
 import { addRefresh } from './http/refresh.ts';
 import { makeServer, type Server } from './http/server.ts';
 import type { WireOptions } from './http/wire.ts';
+import { peerOf } from './http/wire/connections.ts';
 import { refusalSums, wireRefused } from './lib/refusal-sums.ts';
 import { randomBytes } from './lib/secret.ts';
 import type { SecurityLog } from './lib/security-log.ts';
@@ -62,7 +63,13 @@ export async function makeApp({
           sessionOf: (token) => services.refreshTokens.read(token)?.sessionId,
         }
       : undefined,
-    trustedProxies: settings.trustedProxies,
+    ipv6Prefix: settings.ipv6Prefix,
+    // Behind a PROXY header the proxy passes on whatever the caller wrote, so no header of a request is believed.
+    ...(settings.trustedProxyHeader !== 'proxy-protocol' && {
+      trustedProxies: settings.trustedProxies,
+      trustedProxyHeader: settings.trustedProxyHeader,
+    }),
+    peer: ({ raw }) => peerOf(raw.socket),
     tls: settings.tlsAtProxy ? 'at-proxy' : 'own',
     problems,
     onRefused(refusal) {
@@ -97,10 +104,10 @@ const texts = (limits: Settings['loginLimits']): string[] => limits.map(({ text 
 /** The answers to what never reaches Fastify, in the same form as every other, and logged like every other. */
 export const wireRefusals =
   (log: Pick<SecurityLog, 'refused'>): WireOptions['refusal'] =>
-  (code, overTls, address) => {
+  (code, overTls, from, reason) => {
     const row = problems[code];
     const id = newRequestId();
-    log.refused(wireRefused(code, row.status, address, id));
+    log.refused(wireRefused(code, row.status, from, id, reason));
     return {
       status: row.status,
       reason: row.title,

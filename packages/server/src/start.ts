@@ -137,6 +137,8 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     maxConnections: settings.maxConnections,
     maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
     isProxy,
+    proxyProtocol: settings.trustedProxyHeader === 'proxy-protocol',
+    ipv6Prefix: settings.ipv6Prefix,
     refusal: wireRefusals(house.securityLog),
   });
   const { app, tend } = await makeApp({

@@ -5,15 +5,17 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import tls from 'node:tls';
-import { type Clock, normaliseAddress } from '@portcullis/guard';
+import type { ClientAddress, Clock } from '@portcullis/guard';
 import { type Connection, type Connections, makeConnections } from './wire/connections.ts';
 import { http1 } from './wire/http1.ts';
 import { http2 } from './wire/http2.ts';
+import { readProxyHeader } from './wire/proxy-protocol.ts';
 import { asText, type WireAnswer } from './wire/refusal.ts';
 
 /** What is refused before Fastify sees it. */
 export type WireProblemCode =
   | 'https_required'
+  | 'proxy_header_invalid'
   | 'request_malformed'
   | 'headers_too_large'
   | 'request_timeout'
@@ -44,11 +46,15 @@ export type WireOptions = {
   tls: Certificate | 'at-proxy';
   clock: Clock;
   maxConnections: number;
-  /** Of one IPv4 address or IPv6 /64. Not for those that `isProxy` knows. */
+  /** Of one IPv4 address or IPv6 prefix. Not for those that `isProxy` knows. */
   maxConnectionsPerAddress: number;
   isProxy: (address: string) => boolean;
-  /** The answer to what is refused here, with a fresh instance id. */
-  refusal: (code: WireProblemCode, overTls: boolean, address: string | undefined) => WireAnswer;
+  /** Each connection of a proxy begins with a PROXY header, and is whose that names. */
+  proxyProtocol?: boolean;
+  /** Default: 64. */
+  ipv6Prefix?: number;
+  /** Notes what is refused here, and makes the answer to it, with a fresh instance id. */
+  refusal: (code: WireProblemCode, overTls: boolean, from: ClientAddress | undefined, reason?: string) => WireAnswer;
   times?: Partial<WireTimes>;
 };
 
@@ -90,6 +96,7 @@ export function makeWire(options: WireOptions): Wire {
     max: options.maxConnections,
     maxPerAddress: options.maxConnectionsPerAddress,
     isProxy,
+    ipv6Prefix: options.ipv6Prefix,
     times,
     clock,
   });
@@ -115,6 +122,7 @@ export function makeWire(options: WireOptions): Wire {
   secure?.on('secureConnection', (socket) => {
     const connection = opening.get(endpoints(socket));
     if (!connection || connection.socket.destroyed) return void socket.destroy();
+    connection.encrypted = true;
     (socket.alpnProtocol === 'h2' ? two : one).take(connection, socket);
   });
 
@@ -165,28 +173,71 @@ export function makeWire(options: WireOptions): Wire {
     socket.on('error', () => {}); // a reset is the peer's business
     const { remoteAddress } = socket;
     if (remoteAddress === undefined) return void socket.destroy(); // gone already
-    const connection = connections.add(socket, normaliseAddress(remoteAddress));
+    const connection = connections.add(socket, remoteAddress);
     accepted++;
-    if (!secure) return one.take(connection, socket);
-    socket.once('readable', () => {
-      const start: Buffer | null = socket.read();
-      if (!start) return; // ended without a byte
-      if (start[0] === TLS_HANDSHAKE) {
-        const key = endpoints(socket);
-        opening.set(key, connection);
-        socket.once('close', () => {
-          if (opening.get(key) === connection) opening.delete(key);
-        });
-        socket.unshift(start);
-        secure.emit('connection', socket);
-      } else if (isLetter(start[0])) {
-        connections.leave(connection);
-        socket.end(asText(refusal('https_required', false, connection.address), clock.now()));
-        socket.resume();
-      } else {
-        connections.end(connection);
-      }
-    });
+    if (options.proxyProtocol && isProxy(connection.from.address)) awaitProxyHeader(connection);
+    else open(connection);
+  }
+
+  /** What comes before it is nobody's word: a connection without a good header, all of it in time, is closed without an answer. */
+  function awaitProxyHeader(connection: Connection): void {
+    const { socket, phase } = connection;
+    let bytes: Buffer = Buffer.alloc(0);
+    const refuse = (why: string): void => {
+      stop();
+      refusal('proxy_header_invalid', false, connection.from, why);
+      connections.end(connection);
+    };
+    const onEnd = (): void => (bytes.length > 0 ? refuse('PROXY header: it broke off') : stop()); // a balancer may only knock
+    const look = (): void => {
+      for (let chunk: Buffer | null = socket.read(); chunk; chunk = socket.read()) bytes = Buffer.concat([bytes, chunk]);
+      const header = bytes.length > 0 ? readProxyHeader(bytes) : 'more';
+      if (header === 'more') return;
+      if ('wrong' in header) return refuse(header.wrong);
+      stop();
+      connection.encrypted = header.encrypted;
+      if (header.address !== undefined) connections.rename(connection, header.address);
+      open(connection, bytes.subarray(header.length));
+    };
+    const stop = (): void => {
+      socket.off('readable', look).off('end', onEnd);
+      connection.phase = phase;
+    };
+    socket.on('readable', look).on('end', onEnd);
+    connection.phase = connections.opening(socket, () => refuse('PROXY header: not complete in time'));
+  }
+
+  /** @param first what has come of it already. */
+  function open(connection: Connection, first: Buffer = Buffer.alloc(0)): void {
+    const { socket } = connection;
+    if (!secure) {
+      if (first.length > 0) socket.unshift(first);
+      one.take(connection, socket);
+    } else if (first.length > 0) openSecure(connection, secure, first);
+    else
+      socket.once('readable', () => {
+        const start: Buffer | null = socket.read();
+        if (start) openSecure(connection, secure, start); // else it ended without a byte
+      });
+  }
+
+  function openSecure(connection: Connection, server: tls.Server, start: Buffer): void {
+    const { socket } = connection;
+    if (start[0] === TLS_HANDSHAKE) {
+      const key = endpoints(socket);
+      opening.set(key, connection);
+      socket.once('close', () => {
+        if (opening.get(key) === connection) opening.delete(key);
+      });
+      socket.unshift(start);
+      server.emit('connection', socket);
+    } else if (isLetter(start[0])) {
+      connections.leave(connection);
+      socket.end(asText(refusal('https_required', false, connection.from), clock.now()));
+      socket.resume();
+    } else {
+      connections.end(connection);
+    }
   }
 
   function check(): void {

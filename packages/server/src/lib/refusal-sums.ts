@@ -1,4 +1,4 @@
-import { addressBlock, type Clock, type Refusal } from '@portcullis/guard';
+import type { ClientAddress, Clock, Refusal } from '@portcullis/guard';
 
 /** A refusal as a log may hold it: what it was, or how many of the same there were. */
 export type RefusalLine = Readonly<Record<string, unknown>>;
@@ -56,12 +56,18 @@ function lineOf({ code, status, reason, from, method, route, requestId, userId, 
 }
 
 /** What the wire refused before there was a request to speak of. */
-export const wireRefused = (code: string, status: number, address: string | undefined, requestId: string): Refusal => ({
+export const wireRefused = (
+  code: string,
+  status: number,
+  from: ClientAddress | undefined,
+  requestId: string,
+  reason = 'wire',
+): Refusal => ({
   code,
   status,
   requestId,
-  from: { address: address ?? '', block: address === undefined ? '' : addressBlock(address) },
-  reason: 'wire',
+  from: from ?? { address: '', block: '' },
+  reason,
   method: '',
   route: undefined,
   userId: undefined,

@@ -1,6 +1,18 @@
 import { nearest } from '../lib/nearest.ts';
 import type { Kind } from './kinds.ts';
-import { type Demand, demands, flagOf, keyOf, type Mode, type Row, type SettingName, type Settings, table, variableOf } from './table.ts';
+import {
+  type Demand,
+  demands,
+  doubts,
+  flagOf,
+  keyOf,
+  type Mode,
+  type Row,
+  type SettingName,
+  type Settings,
+  table,
+  variableOf,
+} from './table.ts';
 
 export type Sources = {
   readonly mode: Mode;
@@ -53,10 +65,12 @@ export function readSettings({ mode, env, flags, readFile }: Sources): Reading {
 
   // Every row with a default was read by its own kind, or is in `wrong`, and then no demand is asked about it.
   const settings = values as Settings;
-  const broken = demands.filter(
-    (demand) => (demand.under ?? mode) === mode && !demand.of.some((name) => wrong.has(name)) && demand.isBroken(settings),
-  );
-  mistakes.push(...broken.map((demand) => complaint(demand, settings, origins)));
+  const broken = (among: readonly Demand[]): string[] =>
+    among
+      .filter((demand) => (demand.under ?? mode) === mode && !demand.of.some((name) => wrong.has(name)) && demand.isBroken(settings))
+      .map((demand) => complaint(demand, settings, origins));
+  mistakes.push(...broken(demands));
+  notes.push(...broken(doubts).map(oneLine));
   return mistakes.length ? { mistakes: mistakes.map(oneLine), known: settings, notes } : { settings, origins, notes };
 }
 

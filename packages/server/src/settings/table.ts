@@ -35,6 +35,8 @@ export const table = [
   { name: 'tlsKeyFile',               env: 'TLS_KEY_FILE',                kind: path,                                                              madeBy: 'dev',                    says: 'The private key of the certificate, as PEM.' },
   { name: 'tlsAtProxy',               env: 'TLS_AT_PROXY',                kind: yesNo,                            default: 'false',                                                  says: 'True where a declared proxy ends TLS and speaks plain HTTP to this server.' },
   { name: 'trustedProxies',           env: 'TRUSTED_PROXIES',             kind: proxies,                          default: '',                                                       says: 'The proxies whose word for the address of a caller is believed.' },
+  { name: 'trustedProxyHeader',       env: 'TRUSTED_PROXY_HEADER',        kind: oneOf('x-forwarded-for', 'forwarded', 'proxy-protocol'), default: 'x-forwarded-for',                         says: 'Where they say it; nothing else is believed. "x-forwarded-for" goes with X-Forwarded-Proto, "forwarded" is RFC 7239, "proxy-protocol" stands before each connection, in version 1 or 2.' },
+  { name: 'ipv6Prefix',               env: 'IPV6_PREFIX',                 kind: whole(32, 128),                   default: '64',                                                     says: 'How many bits of an IPv6 address count as one caller: 64 is what one subscriber has at least, many have 56 or 48.' },
   { name: 'maxConnections',           env: 'MAX_CONNECTIONS',             kind: whole(1, 1_000_000),              default: '2000',                                                   says: 'How many connections are held; at the bound the one longest idle is closed.' },
   { name: 'maxConnectionsPerAddress', env: 'MAX_CONNECTIONS_PER_ADDRESS', kind: whole(1, 1_000_000),              default: '200',                                                    says: 'How many of them one address may hold.' },
 
@@ -100,10 +102,21 @@ export const demands: readonly Demand[] = [
   demand({ of: ['tlsCertFile', 'tlsKeyFile'], isBroken: ({ tlsCertFile, tlsKeyFile }) => (tlsCertFile === undefined) !== (tlsKeyFile === undefined), says: 'PORTCULLIS_TLS_CERT_FILE and PORTCULLIS_TLS_KEY_FILE are set together or not at all' }),
   demand({ of: ['tlsAtProxy', 'tlsCertFile'], isBroken: ({ tlsAtProxy, tlsCertFile }) => tlsAtProxy && tlsCertFile !== undefined, says: 'TLS ends either at the proxy or here: leave out this, or PORTCULLIS_TLS_CERT_FILE and PORTCULLIS_TLS_KEY_FILE' }),
   demand({ of: ['tlsAtProxy', 'trustedProxies'], isBroken: ({ tlsAtProxy, trustedProxies }) => tlsAtProxy && trustedProxies.length === 0, says: 'name the proxy that ends TLS in PORTCULLIS_TRUSTED_PROXIES' }),
+  demand({ of: ['trustedProxyHeader', 'trustedProxies'], isBroken: ({ trustedProxyHeader, trustedProxies }) => trustedProxyHeader !== 'x-forwarded-for' && trustedProxies.length === 0, says: 'it is believed of declared proxies only: name them in PORTCULLIS_TRUSTED_PROXIES' }),
   demand({ of: ['refreshTokenTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.refreshTokenTtlMs < of.accessTokenTtlMs, says: 'a session may not end before its first access token: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
   demand({ of: ['sessionIdleTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.sessionIdleTtlMs !== undefined && of.sessionIdleTtlMs < of.accessTokenTtlMs, says: 'a session would be idle before its first refresh is due: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
   demand({ of: ['defaultLimits'], isBroken: (of) => of.defaultLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
   demand({ of: ['authFailureLimits'], isBroken: (of) => of.authFailureLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
+];
+
+/** What may be so, and is seldom meant: a note at the start, of the same form. */
+export const doubts: readonly Demand[] = [
+  demand({
+    of: ['tlsAtProxy', 'trustedProxyHeader'],
+    isBroken: ({ tlsAtProxy, trustedProxyHeader }) => tlsAtProxy && trustedProxyHeader === 'proxy-protocol',
+    says: 'that the caller used TLS can only be told by the SSL part of version 2 (of HAProxy: send-proxy-v2-ssl); every request that comes without it is refused',
+  }),
+  demand({ of: ['ipv6Prefix'], isBroken: ({ ipv6Prefix }) => ipv6Prefix > 64, says: 'one subscriber has a /64, and so as many addresses as he likes: no limit by address binds him' }),
 ];
 
 /** Holds `isBroken` to the settings that `of` names, so that it is never asked about one that could not be read. */

@@ -1,13 +1,15 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { addressBlock, type Clock } from '@portcullis/guard';
+import { type ClientAddress, clientAddress, type Clock, type Peer } from '@portcullis/guard';
 import type { WireTimes } from '../wire.ts';
 
 /** One accepted TCP connection, from accept to close. */
 export type Connection = {
   readonly socket: Socket;
-  /** The peer's, as `normaliseAddress` writes it. */
-  readonly address: string;
+  /** The peer; once a PROXY header has been read, whom it named. */
+  from: ClientAddress;
+  /** TLS all the way from there: it ended here, or a PROXY header said so. */
+  encrypted: boolean;
   phase: Phase;
   /** Grows with each use of any connection: the smallest is the longest idle. */
   used: number;
@@ -26,6 +28,12 @@ export type Phase = {
   /** No further request is waited for: what is idle ends. */
   finish(): void;
 };
+
+/** Who is at the other end of a socket that this wire has accepted. */
+export function peerOf(socket: Socket): Peer | undefined {
+  const connection = socket[held];
+  return connection && { address: connection.from.address, encrypted: connection.encrypted };
+}
 
 /** Where a socket and an HTTP/2 stream keep the connection they belong to. */
 export const held: unique symbol = Symbol('connection');
@@ -48,12 +56,14 @@ export function makeConnections({
   max,
   maxPerAddress,
   isProxy,
+  ipv6Prefix,
   times,
   clock,
 }: {
   max: number;
   maxPerAddress: number;
   isProxy: (address: string) => boolean;
+  ipv6Prefix: number | undefined;
   times: WireTimes;
   clock: Clock;
 }) {
@@ -67,17 +77,24 @@ export function makeConnections({
 
     /** A new connection, with room made for it. */
     add(socket: Socket, address: string): Connection {
-      const block = isProxy(address) ? undefined : addressBlock(address);
-      const neighbours = block === undefined ? undefined : (blocks.get(block) ?? new Set());
-      if (neighbours && neighbours.size >= maxPerAddress) end(longestIdle(neighbours));
+      const from = clientAddress(address, ipv6Prefix);
+      const neighbours = makeRoomIn(from);
       if (all.size >= max) end(longestIdle(all));
 
-      const connection: Connection = { socket, address, phase: opening(socket), used: ++uses, response: undefined };
+      const connection: Connection = { socket, from, encrypted: false, phase: opening(socket), used: ++uses, response: undefined };
       all.add(connection);
-      if (block !== undefined && neighbours) blocks.set(block, neighbours.add(connection));
+      if (neighbours) blocks.set(from.block, neighbours.add(connection));
       socket[held] = connection;
       socket.once('close', () => forget(connection));
       return connection;
+    },
+
+    /** A PROXY header has named who is there: from here on the connection is one of his. */
+    rename(connection: Connection, address: string): void {
+      leaveBlock(connection);
+      connection.from = clientAddress(address, ipv6Prefix);
+      const neighbours = makeRoomIn(connection.from);
+      if (neighbours) blocks.set(connection.from.block, neighbours.add(connection));
     },
 
     touch(connection: Connection): void {
@@ -107,14 +124,24 @@ export function makeConnections({
     },
 
     end,
+    opening,
   };
 
-  function opening(socket: Socket): Phase {
+  /** The connections of his block, with room for one more; `undefined` for a proxy, whose are not counted. */
+  function makeRoomIn({ address, block }: ClientAddress): Set<Connection> | undefined {
+    if (isProxy(address)) return undefined;
+    const neighbours = blocks.get(block) ?? new Set();
+    if (neighbours.size >= maxPerAddress) end(longestIdle(neighbours));
+    return neighbours;
+  }
+
+  /** @param late what to do with one that is not through in time. */
+  function opening(socket: Socket, late: () => void = () => socket.destroy()): Phase {
     const due = clock.now() + times.handshakeMs;
     return {
       busy: no,
       check: (by) => {
-        if (by >= due) socket.destroy();
+        if (by >= due) late();
       },
       drain: nothing,
       finish: () => socket.destroy(),
@@ -129,10 +156,14 @@ export function makeConnections({
 
   function forget(connection: Connection): void {
     if (!all.delete(connection)) return;
-    const block = addressBlock(connection.address);
+    leaveBlock(connection);
+    if (all.size === 0) whenEmpty?.();
+  }
+
+  function leaveBlock(connection: Connection): void {
+    const { block } = connection.from;
     const neighbours = blocks.get(block);
     if (neighbours?.delete(connection) && neighbours.size === 0) blocks.delete(block);
-    if (all.size === 0) whenEmpty?.();
   }
 }
 

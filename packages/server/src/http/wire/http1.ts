@@ -35,7 +35,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
 
   server.on('checkExpectation', (request, response) => {
     if (!next(request, response)) return;
-    const { status, headers, body } = refusal('expectation_failed', overTls(request.socket), request.socket[held]?.address);
+    const { status, headers, body } = refusal('expectation_failed', overTls(request.socket), request.socket[held]?.from);
     response.shouldKeepAlive = false; // whether the body comes after such a refusal is the client's choice
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
   });
@@ -94,7 +94,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
   function leave(connection: Connection, socket: Socket, code: WireProblemCode | undefined): void {
     ignoreInput(socket);
     connections.leave(connection);
-    if (code && socket.writable) socket.write(asText(refusal(code, overTls(socket), connection.address), clock.now()));
+    if (code && socket.writable) socket.write(asText(refusal(code, overTls(socket), connection.from), clock.now()));
     socket.end();
   }
 

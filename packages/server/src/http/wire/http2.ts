@@ -58,7 +58,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
   };
 
   function answer(response: Http2ServerResponse, code: WireProblemCode): void {
-    const { status, headers, body } = refusal(code, true, response.stream[held]?.address);
+    const { status, headers, body } = refusal(code, true, response.stream[held]?.from);
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
   }
 
@@ -132,7 +132,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     function refuse(stream: ServerHttp2Stream): void {
       if (stream.closed) return void stream.destroy(); // the peer gave up, and nobody reads what it had sent
       if (stream.headersSent) return stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
-      const { status, headers, body } = refusal('request_timeout', true, connection.address);
+      const { status, headers, body } = refusal('request_timeout', true, connection.from);
       cuts.get(stream)?.();
       stream.respond({ ...headers, ':status': status });
       stream.end(body, () => stream.close(constants.NGHTTP2_NO_ERROR));
