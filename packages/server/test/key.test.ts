@@ -19,7 +19,7 @@ async function setUp(t: TestContext) {
   t.after(() => store.close());
   await store.migrate();
   const clock = manualClock();
-  const ring = keyRing({ keys: store.keys, clock, masterSecret: SECRET });
+  const ring = keyRing({ keys: store.keys, clock, secrets: [SECRET] });
   const on = { clock, keys: store.keys, together: store.together };
   return { store, clock, ring, on, auditCount: async () => (await store.audit.list({ limit: 100 })).length };
 }
@@ -42,6 +42,7 @@ test("a key's state follows from the times alone", () => {
     activeFrom,
     publicJwk: '{}',
     sealedPrivateJwk: '',
+    compromisedAt: undefined,
   });
   const all = [key('a', 1_000), key('b', 2_000), key('c', 2_000), key('d', 3 * DAY)];
   const states: [now: number, a: string, b: string, c: string, d: string][] = [
@@ -217,7 +218,7 @@ test('under another master secret a key does not open, and loading says so', asy
   assert.equal(openPrivateJwk(key, 'another secret'), undefined);
   assert.equal(openPrivateJwk({ ...key, kid: 'another' }, SECRET), undefined, 'a seal moved to another key');
   await assert.rejects(
-    keyRing({ keys: store.keys, clock, masterSecret: 'another secret' }).load(),
+    keyRing({ keys: store.keys, clock, secrets: ['another secret'] }).load(),
     /the master secret does not open the key .*not the one that this store was made with/,
   );
 });

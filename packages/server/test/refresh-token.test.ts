@@ -6,7 +6,7 @@ import { refreshTokens } from '../src/domain/token/refresh-token.ts';
 import { newId } from '../src/lib/id.ts';
 import { sha256 } from '../src/lib/seal.ts';
 
-const ours = refreshTokens('the master secret of this server');
+const ours = refreshTokens(['the master secret of this server']);
 const sessionId = newId('session');
 const first = ours.first(sessionId);
 
@@ -98,8 +98,8 @@ test('a token that was changed with care, its checksum made good again, fails by
 });
 
 test('under another master secret it is not ours; under the same one it is, also after a restart', () => {
-  assert.equal(refreshTokens('the master secret of another server').read(first.text), undefined);
-  assert.deepEqual(refreshTokens('the master secret of this server').read(first.text), ours.read(first.text));
+  assert.equal(refreshTokens(['the master secret of another server']).read(first.text), undefined);
+  assert.deepEqual(refreshTokens(['the master secret of this server']).read(first.text), ours.read(first.text));
 });
 
 test('a successor opens for who holds the token before it, and for nobody else', () => {
