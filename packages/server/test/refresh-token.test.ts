@@ -102,6 +102,17 @@ test('under another master secret it is not ours; under the same one it is, also
   assert.deepEqual(refreshTokens(['the master secret of this server']).read(first.text), ours.read(first.text));
 });
 
+test('while the secret is changed both are read, and the first one writes', () => {
+  const [before, now] = ['the master secret of this server', 'the master secret that comes next'];
+  const changing = refreshTokens([now, before]);
+  assert.deepEqual(changing.read(first.text), ours.read(first.text));
+  const next = changing.next(readOwn(first.text));
+  assert.equal(ours.read(next.text), undefined);
+  assert.equal(refreshTokens([now]).read(next.text)?.generation, 1);
+  assert.equal(refreshTokens([before, now]).read(next.text)?.hash, next.hash, 'the other way round');
+  assert.equal(ours.unseal(readOwn(first.text), next.seal), next.text, 'a seal knows no master secret');
+});
+
 test('a successor opens for who holds the token before it, and for nobody else', () => {
   const token = readOwn(first.text);
   const { text, seal } = ours.next(token);
