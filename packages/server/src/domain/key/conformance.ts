@@ -65,6 +65,13 @@ export function keysConformance(
       assert.equal(await keys.compromise('a', 6), 'already');
       const tombstone = { ...a, publicJwk: undefined, sealedPrivateJwk: '', compromisedAt: 1_767_225_600_005 };
       assert.deepEqual(await keys.list(), [tombstone, b]);
+      await keys.add(newKey('A', 1_000));
+      assert.deepEqual(
+        (await keys.list()).map(({ kid }) => kid),
+        ['a', 'A', 'b'],
+        'before the one that has its time',
+      );
+      await keys.remove('A');
 
       await keys.remove('a');
       assert.equal(await keys.add(a), 'present', 'it cannot come back');

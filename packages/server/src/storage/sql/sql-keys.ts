@@ -18,7 +18,14 @@ export function sqlKeys(db: Kysely<Schema>): Keys {
     },
 
     async list() {
-      const rows = await db.selectFrom('keys').selectAll().orderBy('active_from').orderBy('kid').execute();
+      // A compromised key stands before the one that has taken its place, and its time.
+      const rows = await db
+        .selectFrom('keys')
+        .selectAll()
+        .orderBy('active_from')
+        .orderBy(sql`compromised_at is null`)
+        .orderBy('kid')
+        .execute();
       return rows.map((row): StoredKey => ({
         kid: row.kid,
         alg: algorithmOf(row.alg),
