@@ -60,7 +60,7 @@ async function transcript(name: string, folder: string, lines: readonly Line[], 
     const { args, input } = 'args' in line ? line : { args: line, input: undefined };
     const { code, stdout, stderr } = await run(args, input);
     const words = args.map((word) => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`));
-    text += `$ ${['portcullis', ...words].join(' ')}\n${steady(stdout)}${steady(stderr).replace(/^(?=.)/gm, '2> ')}${code === 0 ? '' : `exit ${code}\n`}\n`;
+    text += `$ ${steady(['portcullis', ...words].join(' '))}\n${steady(stdout)}${steady(stderr).replace(/^(?=.)/gm, '2> ')}${code === 0 ? '' : `exit ${code}\n`}\n`;
   }
   holds(`cli/${name}.txt`, text);
 }
@@ -218,6 +218,7 @@ test('an operator beside a running server', async (t) => {
   const program = await startProgram(t, { settings: wideLimits });
   await logIn(program);
   await program.ask('POST', '/login', { json: { username: 'evil\u001b[31m\nname\u202e', password: 'x' } });
+  const [{ kid }] = jsonOf(await here(['keys', 'list', '--json', '--data-dir', program.folder]));
   await transcript(
     'operator',
     program.folder,
@@ -248,6 +249,13 @@ test('an operator beside a running server', async (t) => {
       ['migrate', '--status'],
       ['audit', 'list'],
       ['audit', 'list', '--action', 'login_failed', '--json'],
+      ['keys', 'compromise', kid, '--dev'],
+      ['keys', 'compromise', kid, '--yes'],
+      ['keys', 'compromise', kid, '--yes', '--dev', '--reason', 'a laptop was stolen'],
+      ['keys', 'compromise', kid, '--dev', '--json'],
+      ['keys', 'compromise', 'nobody', '--yes'],
+      ['keys', 'list'],
+      ['audit', 'list', '--action', 'key_compromised'],
     ],
     (args, input) =>
       /list|show|status/.test(args.join(' ')) ? here(args, { PORTCULLIS_DATA_DIR: program.folder }) : at(program.folder)(args, input),

@@ -159,7 +159,7 @@ async function operate(folder: string, t: { after(work: () => Promise<void>): vo
   const reading = readSettings({ mode: 'dev', env: { PORTCULLIS_DATA_DIR: folder }, flags: {}, readFile: () => '' });
   assert.ok('settings' in reading);
   const masterSecret = readFileSync(join(folder, 'master-secret'), 'utf8').trim();
-  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', masterSecret, clock: systemClock() });
+  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', secrets: [masterSecret], clock: systemClock() });
   t.after(() => house.close());
   const { services, store } = house;
   const passwordHashes: string[] = [];

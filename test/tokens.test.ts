@@ -24,8 +24,10 @@ const claims = {
   username: 'ada',
   auth_time: nowS - 60,
 };
-const { stranger: _stranger, ...published } = keys;
-const known = await fixedKeys({ keys: Object.values(published).map(publicJwk) });
+const { stranger: _stranger, compromised, ...published } = keys;
+const trusted = await fixedKeys({ keys: Object.values(published).map(publicJwk) });
+const tombstone = { kid: compromised.kid, alg: 'EdDSA', key: 'compromised' } as const;
+const known = { find: (kid: string) => (kid === tombstone.kid ? tombstone : trusted.find(kid)) };
 
 /** The clock starts where the vector says, which may be before now. */
 const reader = (clockMs = 0) => accessTokens({ issuer: claims.iss, audience: claims.aud, keys: known, clock: manualClock(now + clockMs) });

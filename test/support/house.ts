@@ -29,7 +29,7 @@ export async function openApp(
   const reading = readSettings({ mode: 'dev', env, flags: {}, readFile: () => '' });
   if ('mistakes' in reading) throw new Error(reading.mistakes.join('\n'));
   const [issuer, masterSecret] = ['https://localhost', 'a secret of thirty-two bytes or more'];
-  const opened = await openHouse({ settings: reading.settings, issuer, masterSecret, clock: systemClock() });
+  const opened = await openHouse({ settings: reading.settings, issuer, secrets: [masterSecret], clock: systemClock() });
   await ensureSigningKey(opened.services, 'EdDSA', masterSecret);
   await opened.services.keyRing.load();
   await addUser(opened.services, 'alice', PASSWORD);

@@ -22,13 +22,13 @@ export type Vector = {
   readonly clockMs?: number;
 } & ({ readonly accepted: true } | { readonly code: string; readonly reason?: string });
 
-export type KeyName = 'EdDSA' | 'ES256' | 'RS256' | 'HS256' | 'stranger';
+export type KeyName = 'EdDSA' | 'ES256' | 'RS256' | 'PS256' | 'HS256' | 'compromised' | 'stranger';
 export type PrivateJwk = { readonly [member in 'kty' | 'kid' | 'alg']: string } & { readonly [member in 'crv' | 'x' | 'y' | 'd' | 'n' | 'e' | 'k']?: string | undefined };
 type Members = Readonly<Record<string, unknown>>;
 
 const read = (file: string): any => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')); // our own files
 
-/** Known to everyone: good for nothing but these tests. The stranger is in no verifier's set. */
+/** Known to everyone: good for nothing but these tests. RS256 and PS256 are one RSA key by two names; the stranger is in no verifier's set. */
 export const keys: Readonly<Record<KeyName, PrivateJwk>> = read('./keys.json');
 
 /** All of them: those that are written down one by one, and each claim with each value that it cannot have. */
@@ -82,7 +82,28 @@ const hmac = (secret: string | Uint8Array, data: string, hash = 'sha256'): Buffe
 
 function goodSignature(data: string, jwk: PrivateJwk): Buffer {
   if (jwk.kty === 'oct') return hmac(Buffer.from(jwk.k ?? '', 'base64url'), data);
+  if (jwk.alg === 'PS256') return pss(32)(data, jwk);
   return sign(jwk.kty === 'OKP' ? null : 'sha256', Buffer.from(data), { key: privateKey(jwk), dsaEncoding: 'ieee-p1363' });
+}
+
+/** RSASSA-PSS with a salt of so many bytes; PS256 has as many as its hash (RFC 7518 section 3.5). */
+const pss = (saltLength: number, hash = 'sha256', key = privateKey) => (data: string, jwk: PrivateJwk): Buffer =>
+  sign(hash, Buffer.from(data), { key: key(jwk), padding: constants.RSA_PKCS1_PSS_PADDING, saltLength });
+
+/** The same RSA key, but for PSS with another hash inside its mask (MGF1). */
+const otherMask = ({ n, e, d, p, q, dp, dq, qi }: PrivateJwk & { readonly [member in 'p' | 'q' | 'dp' | 'dq' | 'qi']?: string }): KeyObject => {
+  const der = createPrivateKey({ key: { kty: 'RSA', n, e, d, p, q, dp, dq, qi }, format: 'jwk' }).export({ format: 'der', type: 'pkcs1' });
+  const sha = (last: number): Buffer => derOf(0x30, Buffer.from([0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last]));
+  const mgf1 = derOf(0x30, Buffer.from('06092a864886f70d010108', 'hex'), sha(3)); // MGF1 with SHA-512
+  const parameters = derOf(0x30, derOf(0xa0, sha(1)), derOf(0xa1, mgf1), derOf(0xa2, Buffer.from([0x02, 0x01, 0x20])));
+  const algorithm = derOf(0x30, Buffer.from('06092a864886f70d01010a', 'hex'), parameters); // id-RSASSA-PSS
+  return createPrivateKey({ key: derOf(0x30, Buffer.from([0x02, 0x01, 0x00]), algorithm, derOf(0x04, der)), format: 'der', type: 'pkcs8' });
+};
+
+function derOf(tag: number, ...parts: Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const size = body.length < 0x80 ? [body.length] : [0x82, body.length >> 8, body.length & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...size]), body]);
 }
 
 const signatures = {
@@ -108,7 +129,15 @@ const signatures = {
   'HMAC-SHA512': (data, jwk) => hmac(Buffer.from(jwk.k ?? '', 'base64url'), data, 'sha512'),
 
   // Another algorithm by the right key
-  'PSS': (data, jwk) => sign('sha256', Buffer.from(data), { key: privateKey(jwk), padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }),
+  'PSS': pss(32),
+  'PSS without salt': pss(0),
+  'PSS with a salt of 20 bytes': pss(20),
+  'PSS with a salt of 64 bytes': pss(64),
+  'PSS with the longest salt': pss(constants.RSA_PSS_SALTLEN_MAX_SIGN),
+  'PSS by SHA-384': pss(32, 'sha384'),
+  'PSS by SHA-512': pss(64, 'sha512'),
+  'PSS masked by SHA-512': pss(32, 'sha256', otherMask),
+  'PKCS #1': (data, jwk) => sign('sha256', Buffer.from(data), privateKey(jwk)),
   'SHA-512': (data, jwk) => sign('sha512', Buffer.from(data), { key: privateKey(jwk), dsaEncoding: 'ieee-p1363' }),
   'SHA-1': (data, jwk) => sign('sha1', Buffer.from(data), privateKey(jwk)),
   'DER': (data, jwk) => sign('sha256', Buffer.from(data), privateKey(jwk)),

@@ -1,4 +1,4 @@
-import { compactVerify } from 'jose';
+import { compactVerify, type CryptoKey } from 'jose';
 import { recentMap } from './recent-map.ts';
 import type { Clock } from './clock.ts';
 import type { VerificationKey, VerificationKeys } from './keys.ts';
@@ -20,7 +20,7 @@ export type Caller = {
 export interface AccessTokens {
   /**
    * Reads an access token. At once when it was seen before, else after its signature was checked.
-   * @throws {Problem} `token_invalid` or `token_expired`; the reason is for the log and never quotes the token.
+   * @throws {Problem} `token_invalid`, `token_key_gone` or `token_expired`; the reason is for the log and never quotes the token.
    */
   read(token: string): Caller | Promise<Caller>;
 }
@@ -34,6 +34,7 @@ const LEEWAY_S = 60;
  * Access tokens by RFC 9068 and RFC 8725: signed by a key of `keys` with that key's own algorithm, typed `at+jwt`,
  * from `issuer`, for `audience`. Verified tokens are remembered by their whole text, at most `remembered` of them; a
  * remembered one is still refused once it has expired or its key has gone. Revocation is asked elsewhere, each time.
+ * Of a compromised key no signature is looked at: whoever has it can make any, so all its tokens get the same answer.
  */
 export function accessTokens(on: {
   issuer: string;
@@ -48,19 +49,20 @@ export function accessTokens(on: {
     read(token) {
       const known = seen.get(token);
       if (!known) return verify(token);
-      if (on.keys.find(known.key.kid) !== known.key) throw new Problem('token_invalid', 'key gone');
+      demandKey(known.key);
       return unexpired(known.caller);
     },
   };
 
   async function verify(token: string): Promise<Caller> {
     const key = keyFor(readHeader(token));
-    const claims = await compactVerify(token, key.key, { algorithms: [key.alg] }).then(
+    const claims = await compactVerify(token, materialOf(key), { algorithms: [key.alg] }).then(
       ({ payload }) => parseObject(payload, 'claims'),
       () => {
         throw new Problem('token_invalid', 'signature');
       },
     );
+    demandKey(key); // it may have gone while the signature was checked
     const caller = unexpired(callerOf(claims));
     seen.set(token, { caller, key });
     return caller;
@@ -73,6 +75,14 @@ export function accessTokens(on: {
     if (header.alg !== key.alg) throw new Problem('token_invalid', 'algorithm');
     if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) throw new Problem('token_invalid', 'typ');
     return key;
+  }
+
+  /** @throws {Problem} unless the key is still what it was. */
+  function demandKey(key: VerificationKey): void {
+    const now = on.keys.find(key.kid);
+    if (now === key) return;
+    if (now) materialOf(now);
+    throw new Problem('token_invalid', 'key gone');
   }
 
   function callerOf(claims: Record<string, unknown>): Caller {
@@ -97,6 +107,12 @@ export function accessTokens(on: {
     if (caller.expiresAt <= on.clock.now()) throw new Problem('token_expired');
     return caller;
   }
+}
+
+/** What a key verifies with. @throws {Problem} `token_key_gone` when it is compromised. */
+function materialOf({ key }: VerificationKey): CryptoKey | Uint8Array {
+  if (key === 'compromised') throw new Problem('token_key_gone', 'compromised');
+  return key;
 }
 
 /**

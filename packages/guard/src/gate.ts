@@ -20,7 +20,7 @@ export type Gate = {
   enter(request: FastifyRequest, reply: FastifyReply): Soon<void>;
   /**
    * Asks again for the caller, once the body has come: a sender may take his time with it, and the session may end or the
-   * token expire meanwhile. Counts nothing. @throws {Problem} `token_revoked`, `token_expired`, `token_invalid`
+   * token expire meanwhile. Counts nothing. @throws {Problem} `token_revoked`, `token_expired`, `token_key_gone`, `token_invalid`
    */
   enterAgain(request: FastifyRequest): Soon<void>;
   /** Counts a request that goes no further, for its own form, by its address. @throws {Problem} `rate_limited` */
@@ -186,12 +186,18 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   }
 
   function authenticate(request: Guarded): Soon<Caller> {
-    return andThen(on.tokens.read(findToken(request, 'access')), (caller) => {
+    const token = findToken(request, 'access');
+    return andThen(on.tokens.read(token), (caller) => {
       request[kCaller] = caller;
-      return andThen(on.revocations.isRevoked(caller.sessionId), (revoked) => {
-        if (revoked) throw new Problem('token_revoked');
-        return caller;
-      });
+      const asked = on.revocations.isRevoked(caller.sessionId);
+      // Who had to wait for news of sessions may have waited for news of keys too.
+      const current = asked instanceof Promise ? asked.then(() => on.tokens.read(token)) : caller;
+      return andThen(current, () =>
+        andThen(asked, (revoked) => {
+          if (revoked) throw new Problem('token_revoked');
+          return caller;
+        }),
+      );
     });
   }
 

@@ -1,15 +1,21 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose';
 
 /** One algorithm a key, and no other (RFC 8725 section 3.1). */
-export const signingAlgorithms = ['EdDSA', 'ES256', 'RS256'] as const;
+export const signingAlgorithms = ['EdDSA', 'ES256', 'RS256', 'PS256'] as const;
 /** HS256 only verifies tokens between parties that share an imported secret; it is never made here and never published. */
 export const algorithms = [...signingAlgorithms, 'HS256'] as const;
 export type Algorithm = (typeof algorithms)[number];
 
-export type VerificationKey = { readonly kid: string; readonly alg: Algorithm; readonly key: CryptoKey | Uint8Array };
+export type VerificationKey = {
+  readonly kid: string;
+  readonly alg: Algorithm;
+  /** `compromised`: somebody else may have it, so nothing that it signs proves anything any more. */
+  readonly key: CryptoKey | Uint8Array | 'compromised';
+};
 
 /** The keys that access tokens are verified with. */
 export interface VerificationKeys {
+  /** `undefined`: never heard of, or gone with its last token. The same object each time, which is how a remembered token knows its key. */
   find(kid: string): VerificationKey | undefined;
 }
 

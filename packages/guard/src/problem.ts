@@ -37,6 +37,7 @@ export const guardProblems = {
   access_token_required: { status: 401, title: 'Access token required', msg: 'Only non-refresh tokens are allowed', detail: 'This route takes an access token; a refresh token is only for /refresh.', challenge: 'invalid_token' },
   refresh_token_required: { status: 401, title: 'Refresh token required', msg: 'Only refresh tokens are allowed', detail: 'This route takes a refresh token, the one that begins with prt_.', challenge: 'invalid_token' },
   token_invalid: { status: 401, title: 'Token is invalid', detail: 'The token was not issued here, was changed, or is not meant for this service. Log in again.', challenge: 'invalid_token' },
+  token_key_gone: { status: 401, title: 'Token is invalid', detail: 'The key that signed this token is no longer trusted. Use the refresh token to get a new one.', challenge: 'invalid_token' },
   token_expired: { status: 401, title: 'Token has expired', detail: 'Use the refresh token to get a new one, or log in again.', challenge: 'invalid_token' },
 
   // Gate 5, counters and revocation

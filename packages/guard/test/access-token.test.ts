@@ -95,6 +95,19 @@ test('a remembered token ends with its key', async () => {
   assert.deepEqual(await refusal(tokens, token), { code: 'token_invalid', reason: 'key gone' }, 'another key by the same name');
 });
 
+test('a remembered token of a key that is compromised is refused as such, and so is one that is just being verified', async () => {
+  const { tokens, mint, keys } = setUp();
+  const [seen, unseen] = [await mint(), await mint({ jti: 'tok_2' })];
+  await tokens.read(seen);
+  const underway = refusal(tokens, unseen);
+  keys.set('k1', { kid: 'k1', alg: 'EdDSA', key: 'compromised' });
+  const gone = { code: 'token_key_gone', reason: 'compromised' };
+  assert.deepEqual(await underway, gone);
+  assert.deepEqual(await refusal(tokens, seen), gone);
+  assert.deepEqual(await refusal(tokens, await mint({ exp: 1 })), gone, 'whatever it says');
+  assert.deepEqual(await refusal(tokens, `${seen.split('.', 2).join('.')}.AAAA`), gone, 'whatever its signature');
+});
+
 test('a key that is published but does not sign yet verifies, one that is gone does not', async () => {
   const { tokens, mint, keys } = setUp();
   const next = await generateKeyPair('EdDSA');

@@ -46,10 +46,18 @@ export function demoSecret(dataDir: string): { secret: string; file: string; how
 export const demoCertificate = (dataDir: string, clock: Clock): Promise<DevCertificate> => devCertificate(dataDir, clock);
 
 /** What of the demo `serve` would be running with: each is a reason not to start. */
-export async function tracesOfDemo({ masterSecret, tlsCertFile, dataDir, database }: Partial<Settings>): Promise<string[]> {
+export async function tracesOfDemo({
+  masterSecret,
+  masterSecretPrevious,
+  tlsCertFile,
+  dataDir,
+  database,
+}: Partial<Settings>): Promise<string[]> {
   const traces: string[] = [];
   if (masterSecret !== undefined && isDemoSecret(masterSecret))
     traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
+  if (masterSecretPrevious !== undefined && isDemoSecret(masterSecretPrevious))
+    traces.push('PORTCULLIS_MASTER_SECRET_PREVIOUS: this is the secret of a demo, and what it has sealed is for a demo');
   if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile))
     traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
   if (dataDir === undefined || database === undefined) return traces;

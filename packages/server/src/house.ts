@@ -8,6 +8,7 @@ import { refreshTokens } from './domain/token/refresh-token.ts';
 import type { Services } from './flows/services.ts';
 import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
+import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { openDatabase } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
@@ -25,12 +26,13 @@ export type House = {
 export type HouseOptions = {
   readonly settings: Settings;
   readonly issuer: string;
-  readonly masterSecret: string;
+  /** The master secret, and behind it the one of before. */
+  readonly secrets: Secrets;
   readonly clock: Clock;
 };
 
 /** Opens what is there, or makes it, and brings its tables up to date. @throws {Mistake} or what the system says, when a file cannot be opened. */
-export async function openHouse({ settings, issuer, masterSecret, clock }: HouseOptions): Promise<House> {
+export async function openHouse({ settings, issuer, secrets, clock }: HouseOptions): Promise<House> {
   await using held = new AsyncDisposableStack();
   ownFolder(settings.dataDir);
   const log = securityLog({ file: logFile(settings), clock });
@@ -42,11 +44,11 @@ export async function openHouse({ settings, issuer, masterSecret, clock }: House
   const hashes = hashPool();
   held.defer(hashes.close);
 
-  const ring = keyRing({ keys: store.keys, clock, masterSecret });
+  const ring = keyRing({ keys: store.keys, clock, secrets });
   const services: Services = {
     ...deskServices({ store, clock, settings, log: () => log, passwords: hashes, onChanged: ring.load }),
-    refreshTokens: refreshTokens(masterSecret),
-    csrfTokens: csrfTokens([masterSecret]),
+    refreshTokens: refreshTokens(secrets),
+    csrfTokens: csrfTokens(secrets),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
     keyRing: ring,
     failureTally: failureTally({ clock }),

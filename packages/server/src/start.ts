@@ -8,13 +8,15 @@ import { DEMO_USER, demoCertificate, demoSecret, isDemoStore, secretFile, traceO
 import { databaseFile, logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
-import { ensureSigningKey } from './flows/keep-keys.ts';
+import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
+import { previousSecretNote, resealKeys } from './flows/reseal-keys.ts';
 import { openHouse } from './house.ts';
 import { adminServer, type Detail } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { type Certificate, makeWire } from './http/wire.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
+import type { Secrets } from './lib/seal.ts';
 import { serverLog } from './lib/server-log.ts';
 import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
@@ -69,7 +71,12 @@ export async function start(
     const running = await open(settings, origins, options, held);
     const everything = held.move();
     let ending: Promise<void> | undefined;
-    return { ...running, settings, notes, stop: () => (ending ??= running.end().then(() => everything.disposeAsync())) };
+    return {
+      ...running,
+      settings,
+      notes: [...notes, ...running.notes],
+      stop: () => (ending ??= running.end().then(() => everything.disposeAsync())),
+    };
   } catch (error) {
     const mistakes = mistakesOf(error);
     if (!mistakes) throw error;
@@ -97,6 +104,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   const ownSecret = mode === 'dev' ? demoMasterSecret(settings, made) : undefined;
   const secret = settings.masterSecret ?? ownSecret;
   if (secret === undefined) throw new Error('serve without a secret'); // the settings demand one
+  const secrets = secretsOf(secret, settings);
   // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
   const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
   if (free) held.defer(free.release);
@@ -104,18 +112,24 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   const issuer = settings.issuer ?? `https://localhost:${port}`;
   const tls = settings.tlsAtProxy ? 'at-proxy' : await certificate(settings, made);
 
-  const house = await openHouse({ settings, issuer, masterSecret: secret, clock });
+  const house = await openHouse({ settings, issuer, secrets, clock });
   held.defer(house.close);
   const { services } = house;
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
   await services.keyRing.load().catch((error: Error) => {
     throw new Mistake(
-      `${secretOrigin(origins, settings)}: ${error.message}${mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : ''}`,
+      `${secretOrigin(origins, settings)}: ${error.message}${secrets.length > 1 ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS' : ''}${mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : ''}`,
     );
   });
+  const resealed = await resealKeys(services, secrets);
+  const secretNotes = secrets.length > 1 ? [await previousSecretNote(services, resealed)] : [];
   await ensureSigningKey(services, settings.signingAlg, secret);
-  await services.keyRing.load();
+  const tendKeys = async (): Promise<void> => {
+    await rotateWhenDue(services, settings.signingAlg, secret, settings.keyRotationMs);
+    await services.keyRing.load();
+  };
+  await tendKeys();
   await services.revoked.load();
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
@@ -163,12 +177,14 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
+  every(held, 60_000, tendKeys);
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
     issuer,
     address,
     made,
+    notes: secretNotes,
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
     files: { store: database, securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
@@ -210,6 +226,13 @@ function demoMasterSecret({ dataDir, masterSecret }: Settings, made: Running['ma
   const { secret, file, how } = demoSecret(dataDir);
   if (masterSecret === undefined) made.push({ what: 'master secret', where: file, how });
   return secret;
+}
+
+/** Also where the demo's own is the current one, the one of before is another. */
+function secretsOf(current: string, { masterSecretPrevious: previous }: Settings): Secrets {
+  if (previous === current)
+    throw new Mistake('PORTCULLIS_MASTER_SECRET_PREVIOUS: this is the current one: put the one of before here, or leave it out');
+  return previous === undefined ? [current] : [current, previous];
 }
 
 /** Which secret it is that does not fit, and where it came from. */

@@ -416,7 +416,7 @@ async function makeHouse(t: TestContext, settings: Record<string, string> = {}) 
   });
   assert.ok('settings' in reading, JSON.stringify(reading));
   const clock = manualClock();
-  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', masterSecret: 'secret', clock });
+  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', secrets: ['secret'], clock });
   t.after(async () => {
     await house.close();
     rmSync(folder, { recursive: true, force: true });

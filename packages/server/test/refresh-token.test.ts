@@ -6,7 +6,7 @@ import { refreshTokens } from '../src/domain/token/refresh-token.ts';
 import { newId } from '../src/lib/id.ts';
 import { sha256 } from '../src/lib/seal.ts';
 
-const ours = refreshTokens('the master secret of this server');
+const ours = refreshTokens(['the master secret of this server']);
 const sessionId = newId('session');
 const first = ours.first(sessionId);
 
@@ -98,8 +98,19 @@ test('a token that was changed with care, its checksum made good again, fails by
 });
 
 test('under another master secret it is not ours; under the same one it is, also after a restart', () => {
-  assert.equal(refreshTokens('the master secret of another server').read(first.text), undefined);
-  assert.deepEqual(refreshTokens('the master secret of this server').read(first.text), ours.read(first.text));
+  assert.equal(refreshTokens(['the master secret of another server']).read(first.text), undefined);
+  assert.deepEqual(refreshTokens(['the master secret of this server']).read(first.text), ours.read(first.text));
+});
+
+test('while the secret is changed both are read, and the first one writes', () => {
+  const [before, now] = ['the master secret of this server', 'the master secret that comes next'];
+  const changing = refreshTokens([now, before]);
+  assert.deepEqual(changing.read(first.text), ours.read(first.text));
+  const next = changing.next(readOwn(first.text));
+  assert.equal(ours.read(next.text), undefined);
+  assert.equal(refreshTokens([now]).read(next.text)?.generation, 1);
+  assert.equal(refreshTokens([before, now]).read(next.text)?.hash, next.hash, 'the other way round');
+  assert.equal(ours.unseal(readOwn(first.text), next.seal), next.text, 'a seal knows no master secret');
 });
 
 test('a successor opens for who holds the token before it, and for nobody else', () => {

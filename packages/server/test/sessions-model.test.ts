@@ -540,7 +540,7 @@ const settled = <T>(work: Promise<T>): Promise<T | Problem<string>> =>
 async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
   const store = sqliteStore(file);
   await store.migrate();
-  const ring = keyRing({ keys: store.keys, clock, masterSecret: 'secret' });
+  const ring = keyRing({ keys: store.keys, clock, secrets: ['secret'] });
   await ring.load();
   const revoked = revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere });
   await revoked.load();
@@ -558,7 +558,7 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
     keyRing: ring,
     passwords: { hash: async (password) => `hash of ${password}`, verify: async (password, hash) => hash === `hash of ${password}` },
     checkNewPassword: () => {},
-    refreshTokens: refreshTokens('secret'),
+    refreshTokens: refreshTokens(['secret']),
     csrfTokens: csrfTokens(['secret']),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer: 'https://localhost', audience: 'test', ttlMs: accessTtlMs }),
     failureTally: failureTally({ clock }),

@@ -30,7 +30,7 @@ export async function guardedRoutes(settings: Settings): Promise<readonly Guarde
   const { openHouse } = await import('../house.ts');
   const issuer = settings.issuer ?? 'https://localhost';
   const nowhere = { ...settings, dataDir: '.', database: { engine: 'sqlite', file: ':memory:' }, logFile: 'stdout' } as const;
-  const house = await openHouse({ settings: nowhere, issuer, masterSecret: randomBytes(32).toString('base64'), clock: systemClock() });
+  const house = await openHouse({ settings: nowhere, issuer, secrets: [randomBytes(32).toString('base64')], clock: systemClock() });
   try {
     const { app } = await makeApp({ settings: nowhere, issuer, house, readiness: () => Promise.resolve(undefined), serverFactory: (handler) => createServer(handler) });
     const found = app.guardedRoutes.toSorted((a, b) => order(a).localeCompare(order(b), 'en'));

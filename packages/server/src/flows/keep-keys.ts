@@ -1,6 +1,8 @@
 import type { Algorithm } from '@portcullis/guard';
+import type { AuditEntry } from '../domain/audit/audit.ts';
 import { importedKey, makeKey } from '../domain/key/key-material.ts';
-import { keyState, PUBLISHED_BEFORE_USE_MS, type StoredKey } from '../domain/key/key.ts';
+import { ALWAYS, isBelieved, keyState, PUBLISHED_BEFORE_USE_MS, type Span, type StoredKey } from '../domain/key/key.ts';
+import { rotationNow } from '../domain/key/rotation.ts';
 import { Problem } from '../domain/problem.ts';
 import { newId } from '../lib/id.ts';
 import type { Services } from './services.ts';
@@ -13,13 +15,24 @@ type On = Pick<Services, 'clock' | 'keys' | 'together'>;
  */
 export async function ensureSigningKey(on: On, alg: Algorithm, masterSecret: string): Promise<void> {
   const now = on.clock.now();
-  const all = await on.keys.list();
+  const all = (await on.keys.list()).filter(isBelieved);
   if (!all.some((key) => keyState(key, all, now) === 'active')) {
     const key = await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now });
-    return addKey(on, key, 'server', all.length === 0 ? 'if-none' : undefined);
+    return addKey(on, key, 'server', all.length === 0 ? ALWAYS : { ...ALWAYS, until: now });
   }
-  const latest = all.toSorted((a, b) => b.activeFrom - a.activeFrom)[0];
-  if (latest?.origin === 'made' && latest.alg !== alg) await rotateKey(on, alg, masterSecret, { by: 'server' });
+  const latest = all.at(-1);
+  if (latest?.origin !== 'made' || latest.alg === alg) return;
+  const key = await makeKey(alg, masterSecret, { createdAt: now, activeFrom: now + PUBLISHED_BEFORE_USE_MS });
+  await addKey(on, key, 'server', { ...ALWAYS, after: latest.activeFrom });
+}
+
+/** Makes the next key when its time has come, by the schedule: one, however many look at once. @param everyMs `undefined`: never. */
+export async function rotateWhenDue(on: On, alg: Algorithm, masterSecret: string, everyMs: number | undefined): Promise<void> {
+  const createdAt = on.clock.now();
+  const rotation = rotationNow(await on.keys.list(), createdAt, everyMs);
+  if (!rotation) return;
+  const key = await makeKey(alg, masterSecret, { createdAt, activeFrom: rotation.activeFrom });
+  await addKey(on, key, 'server', rotation.unless);
 }
 
 /** The next key; it is published at once and signs ten minutes later, or `at: 'once'`. */
@@ -50,24 +63,30 @@ export async function removeGoneKeys(on: On): Promise<void> {
 async function times(on: Pick<On, 'clock' | 'keys'>, at: 'once' | undefined): Promise<{ createdAt: number; activeFrom: number }> {
   const createdAt = on.clock.now();
   // The first key of a store waits for nothing: until it signs, nothing does.
-  const signsAtOnce = at === 'once' || (await on.keys.list()).length === 0;
+  const signsAtOnce = at === 'once' || !(await on.keys.list()).some(isBelieved);
   return { createdAt, activeFrom: signsAtOnce ? createdAt : createdAt + PUBLISHED_BEFORE_USE_MS };
 }
 
-async function addKey(on: On, key: StoredKey, by: 'server' | 'operator', only?: 'if-none'): Promise<void> {
-  const outcome = await on.together(async ({ keys, audit }) => {
-    const added = await keys.add(key, only);
-    if (added === 'added') {
-      await audit.add({
-        id: newId('audit'),
-        at: key.createdAt,
-        action: key.origin === 'made' ? 'key_made' : 'key_imported',
-        by,
-        reason: `${key.alg} ${key.kid}`,
-        count: 1,
-      });
-    }
-    return added;
+/** @throws {Problem} `key_present`, where it is not only to be added `unless` there is another. */
+async function addKey(on: On, key: StoredKey, by: 'server' | 'operator', unless?: Span): Promise<void> {
+  const present = await on.together(async ({ keys, audit }) => {
+    if ((await keys.add(key, unless)) === 'present') return (await keys.list()).find(({ kid }) => kid === key.kid);
+    await audit.add(keyAdded(key, by));
+    return undefined;
   });
-  if (outcome === 'present' && !only) throw new Problem('key_present');
+  if (!present || unless) return;
+  if (isBelieved(present)) throw new Problem('key_present');
+  throw new Problem('key_present', 'compromised', {
+    detail: 'This key was declared compromised, and nothing makes it believed again. Bring another.',
+  });
 }
+
+/** The entry for a key that was made or imported. */
+export const keyAdded = (key: StoredKey, by: AuditEntry['by']): AuditEntry => ({
+  id: newId('audit'),
+  at: key.createdAt,
+  action: key.origin === 'made' ? 'key_made' : 'key_imported',
+  by,
+  reason: `${key.alg} ${key.kid}`,
+  count: 1,
+});

@@ -48,6 +48,7 @@ export async function login(
   const reason = !user ? 'unknown user' : !isRight ? 'wrong password' : user.disabledAt !== undefined ? 'disabled' : undefined;
   if (!user || !credential || reason) return refuse(reason ?? 'no password');
 
+  await on.revoked.current(); // an operator may just have taken away the key that would sign
   const session = newSession();
   // Signed before anything is stored: a session that nobody got a token of must not be there.
   const access = await on.accessTokens.mint(user, session, at);

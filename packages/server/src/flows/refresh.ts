@@ -14,6 +14,7 @@ export async function refresh(
 ): Promise<Tokens> {
   const token = on.refreshTokens.read(presented);
   if (!token) throw new Problem('token_invalid', 'not a refresh token of ours');
+  await on.revoked.current(); // an operator may just have taken away the key that would sign
   const next = on.refreshTokens.next(token);
   const at = on.clock.now();
 

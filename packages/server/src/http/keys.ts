@@ -6,7 +6,7 @@ import type { Server } from './server.ts';
 /** Half of the time that a key is published before it signs, so that no verifier meets a key it cannot know. */
 const MAX_AGE_S = 300;
 
-export function addKeys(app: Server, on: Pick<Services, 'keyRing'>): void {
+export function addKeys(app: Server, on: Pick<Services, 'keyRing' | 'revoked'>): void {
   app.get(
     '/.well-known/jwks.json',
     {
@@ -16,8 +16,9 @@ export function addKeys(app: Server, on: Pick<Services, 'keyRing'>): void {
         response: { 200: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }) },
       },
     },
-    (_, reply) => {
-      reply.header('cache-control', `public, max-age=${MAX_AGE_S}`).send(on.keyRing.jwks());
+    async (_, reply) => {
+      await on.revoked.current();
+      return reply.header('cache-control', `public, max-age=${MAX_AGE_S}`).send(on.keyRing.jwks());
     },
   );
 }

@@ -1,6 +1,9 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { randomBytes } from './secret.ts';
 
+/** The master secret, and behind it those of before: all are read, only the first one writes. */
+export type Secrets = readonly [current: string, ...previous: string[]];
+
 /** 32 bytes for one purpose alone, from a secret (HKDF-SHA256, RFC 5869). */
 export const deriveKey = (secret: string | Uint8Array, purpose: string): Buffer =>
   Buffer.from(hkdfSync('sha256', secret, '', `portcullis ${purpose} v1`, 32));

@@ -1,3 +1,4 @@
+import { signingAlgorithms } from '@portcullis/guard';
 import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, path, port, proxies, secret, whole, word, yesNo } from './kinds.ts';
 
 /** `dev` runs the demo on loopback; `serve` is for the world; `admin` looks after a store, and needs no more than to find it. */
@@ -47,8 +48,10 @@ export const table = [
   // Gate 4, token
   { name: 'issuer',                   env: 'ISSUER',                      kind: issuer,                                                            madeBy: 'dev',                    says: 'The URL of this server, as callers know it: the iss of its tokens.' },
   { name: 'audience',                 env: 'AUDIENCE',                    kind: word,                             default: 'portcullis',                                             says: 'Whom the tokens are for: their aud.' },
-  { name: 'signingAlg',               env: 'SIGNING_ALG',                 kind: oneOf('EdDSA', 'ES256', 'RS256'), default: 'EdDSA',                                                  says: 'How new keys sign access tokens.' },
+  { name: 'signingAlg',               env: 'SIGNING_ALG',                 kind: oneOf(...signingAlgorithms),     default: 'EdDSA',                                                  says: 'How new keys sign access tokens.' },
+  { name: 'keyRotationMs',            env: 'KEY_ROTATION',                kind: or('never', duration('1 day', '400 days')), default: '30 days',                                      says: 'How long a key signs before the next one takes over. Keys that an operator imported never give way by themselves.' },
   { name: 'masterSecret',             env: 'MASTER_SECRET',               kind: secret,                                                            madeBy: 'dev',                    says: 'Everything at rest is sealed under it. Without it, what is stored is lost.' },
+  { name: 'masterSecretPrevious',     env: 'MASTER_SECRET_PREVIOUS',      kind: secret,                                                                                              says: 'The master secret of before, while it is being changed: what it has sealed and signed is still read. Take it out when the start says so.' },
   { name: 'accessTokenTtlMs',         env: 'ACCESS_TOKEN_TTL',            kind: duration('10 s', '24 hours'),     default: '15 minutes',                                             says: 'How long an access token lives.' },
   { name: 'refreshTokenTtlMs',        env: 'REFRESH_TOKEN_TTL',           kind: duration('1 minute', '400 days'), default: '7 days',                                                 says: 'How long a session lives from login; refreshing never extends it.' },
   { name: 'refreshGraceMs',           env: 'REFRESH_GRACE',               kind: duration('0', '5 minutes'),       default: '10 s',                                                   says: 'How long a refresh token that was just used gives the same successor again, for two tabs or a lost answer. 0 is strict.' },
@@ -93,6 +96,7 @@ export const demands: readonly Demand[] = [
   demand({ of: ['adminListen'], under: 'dev', isBroken: ({ adminListen }) => adminListen !== undefined && !isLoopback(adminListen.host), says: 'dev listens on loopback only: write "127.0.0.1:5001" or "none"' }),
   demand({ of: ['issuer'], under: 'serve', isBroken: ({ issuer }) => issuer === undefined, says: 'serve needs the URL of this server as callers know it, such as "https://api.example.com"' }),
   demand({ of: ['masterSecret'], under: 'serve', isBroken: ({ masterSecret }) => masterSecret === undefined, says: 'serve needs a secret: put what "openssl rand -base64 32" prints into a file, and name that in PORTCULLIS_MASTER_SECRET_FILE' }),
+  demand({ of: ['masterSecretPrevious', 'masterSecret'], isBroken: (of) => of.masterSecretPrevious !== undefined && of.masterSecretPrevious === of.masterSecret, says: 'this is the current one: put the one of before here, or leave it out' }),
   demand({
     of: ['tlsCertFile', 'tlsKeyFile', 'tlsAtProxy'],
     under: 'serve',

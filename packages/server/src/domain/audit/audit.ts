@@ -11,6 +11,8 @@ export const auditActions = [
   'password_set',
   'key_made',
   'key_imported',
+  'key_compromised',
+  'keys_resealed',
 ] as const;
 export type AuditAction = (typeof auditActions)[number];
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test, type TestContext } from 'node:test';
 import type { Stores, Together } from '../stores.ts';
-import type { StoredKey } from './key.ts';
+import { ALWAYS, type StoredKey } from './key.ts';
 
 /**
  * What every implementation of `Keys` must do, as a suite of node:test.
@@ -30,16 +30,68 @@ export function keysConformance(
       assert.equal(await keys.add(newKey('A', 1)), 'added');
     });
 
-    test("'if-none': only where there is no key at all", async (t) => {
+    test('always: only where there is no key at all', async (t) => {
       const { keys, together } = await make(t);
       const first = await Promise.all(
-        Array.from({ length: 10 }, (_, i) => together((stores) => stores.keys.add(newKey(`k${i}`, 1), 'if-none'))),
+        Array.from({ length: 10 }, (_, i) => together((stores) => stores.keys.add(newKey(`k${i}`, 1), ALWAYS))),
       );
       assert.equal(first.filter((outcome) => outcome === 'added').length, 1);
       assert.equal((await keys.list()).length, 1);
       await keys.add(newKey('z', 1));
-      assert.equal(await keys.add(newKey('y', 1), 'if-none'), 'present');
+      assert.equal(await keys.add(newKey('y', 1), ALWAYS), 'present');
       assert.equal((await keys.list()).length, 2);
+    });
+
+    test('a span: only where no key begins to sign behind its start and up to its end', async (t) => {
+      const { keys, together } = await make(t);
+      await keys.add(newKey('a', 1_000));
+      assert.equal(await keys.add(newKey('b', 3_000), { after: 999, until: 9_000 }), 'present');
+      assert.equal(await keys.add(newKey('b', 3_000), { after: 0, until: 1_000 }), 'present');
+      const many = await Promise.all(
+        Array.from({ length: 10 }, (_, i) =>
+          together((stores) => stores.keys.add(newKey(`k${i}`, 2_000 + i), { after: 1_000, until: 2_500 + i })),
+        ),
+      );
+      assert.equal(many.filter((outcome) => outcome === 'added').length, 1);
+      assert.equal(await keys.add(newKey('c', 500), { after: 0, until: 999 }), 'added');
+    });
+
+    test('a compromised key keeps its name, its kind and its times, and nothing else; the first time counts', async (t) => {
+      const { keys } = await make(t);
+      const [a, b] = [newKey('a', 1_000), newKey('b', 2_000)];
+      for (const key of [a, b]) await keys.add(key);
+      assert.equal(await keys.compromise('c', 5), 'unknown');
+      assert.equal(await keys.compromise('a', 1_767_225_600_005), 'compromised');
+      assert.equal(await keys.compromise('a', 6), 'already');
+      const tombstone = { ...a, publicJwk: undefined, sealedPrivateJwk: '', compromisedAt: 1_767_225_600_005 };
+      assert.deepEqual(await keys.list(), [tombstone, b]);
+      await keys.add(newKey('A', 1_000));
+      assert.deepEqual(
+        (await keys.list()).map(({ kid }) => kid),
+        ['a', 'A', 'b'],
+        'before the one that has its time',
+      );
+      await keys.remove('A');
+
+      await keys.remove('a');
+      assert.equal(await keys.add(a), 'present', 'it cannot come back');
+      assert.equal(await keys.reseal('a', a.sealedPrivateJwk, 'another'), 'changed');
+      assert.deepEqual(await keys.list(), [tombstone, b]);
+      assert.equal(await keys.add(newKey('d', 900), { after: 0, until: 1_000 }), 'added', 'no key signs in its time');
+    });
+
+    test('of many that seal a key anew, one does', async (t) => {
+      const { keys, together } = await make(t);
+      for (const kid of ['a', 'b']) await keys.add(newKey(kid, 1));
+      const outcomes = await Promise.all(
+        Array.from({ length: 10 }, (_, i) => together((stores) => stores.keys.reseal('a', 'sealed a', `again ${i}`))),
+      );
+      assert.deepEqual(
+        outcomes.map((outcome) => outcome === 'resealed'),
+        outcomes.map((_, i) => i === 0),
+      );
+      assert.deepEqual(await keys.list(), [{ ...newKey('a', 1), sealedPrivateJwk: 'again 0' }, newKey('b', 1)]);
+      assert.equal(await keys.reseal('c', '', 'x'), 'changed');
     });
 
     test('a key is removed alone, and may come again', async (t) => {
@@ -60,7 +112,7 @@ export function keysConformance(
       await assert.rejects(
         together(async (stores) => {
           await stores.keys.remove('a');
-          await stores.keys.add(newKey('b', 1), 'if-none');
+          await stores.keys.add(newKey('b', 1), ALWAYS);
           throw new Error('halfway');
         }),
         /halfway/,
@@ -78,4 +130,5 @@ const newKey = (kid: string, activeFrom: number): StoredKey => ({
   activeFrom,
   publicJwk: `{"kid":"${kid}"}`,
   sealedPrivateJwk: `sealed ${kid}`,
+  compromisedAt: undefined,
 });

@@ -1,15 +1,20 @@
 import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import type { Algorithm } from '@portcullis/guard';
 import { base64url, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
-import { deriveKey, seal, unseal } from '../../lib/seal.ts';
+import { deriveKey, seal, type Secrets, unseal } from '../../lib/seal.ts';
 import { Problem } from '../problem.ts';
 import type { StoredKey } from './key.ts';
 
 const sealKey = (masterSecret: string): Buffer => deriveKey(masterSecret, 'signing key');
 
+/** As long as 128 bits of strength demand (NIST SP 800-57 part 1, table 2; ASVS 11.2.3). */
+const MADE_RSA_BITS = 3_072;
+
 export async function makeKey(alg: Algorithm, masterSecret: string, times: { createdAt: number; activeFrom: number }): Promise<StoredKey> {
-  const { privateKey } = await generateKeyPair(alg, { extractable: true });
-  return storedKey(await exportJWK(privateKey), alg, 'made', masterSecret, times);
+  const { privateKey } = await generateKeyPair(alg, { extractable: true, modulusLength: MADE_RSA_BITS });
+  const key = await storedKey(await exportJWK(privateKey), alg, 'made', masterSecret, times);
+  // A kid is typed on command lines, where a dash at its front would make it an option: one in 64 is thrown away.
+  return key.kid.startsWith('-') ? makeKey(alg, masterSecret, times) : key;
 }
 
 /**
@@ -23,15 +28,32 @@ export async function importedKey(
 ): Promise<StoredKey> {
   const given = readJwk(text);
   const jwk = keyAlone(given);
-  const alg = algorithmOf(jwk);
+  const alg = algorithmOf(jwk, given.alg);
   if ((given.alg ?? alg) !== alg || (given.use ?? 'sig') !== 'sig') throw new Problem('key_unusable', 'for something else');
   return storedKey(jwk, alg, 'imported', masterSecret, times);
 }
 
-/** The private JWK; `undefined` under another master secret than it was sealed with. */
-export function openPrivateJwk(key: StoredKey, masterSecret: string): JWK | undefined {
-  const text = unseal(sealKey(masterSecret), key.sealedPrivateJwk, key.kid);
+/** The private JWK; `undefined` under other master secrets than it was sealed with. */
+export function openPrivateJwk(key: StoredKey, ...secrets: readonly string[]): JWK | undefined {
+  const text = opened(key, secrets)?.text;
   return text === undefined ? undefined : (JSON.parse(text) as JWK); // we sealed it ourselves
+}
+
+/** Which of the secrets a key is sealed under. */
+export const sealedUnder = (key: StoredKey, secrets: readonly string[]): string | undefined => opened(key, secrets)?.secret;
+
+/** The seal under the current secret, for a key that is sealed under a previous one; `undefined` where there is nothing to do. */
+export function newSeal(key: StoredKey, secrets: Secrets): string | undefined {
+  const found = opened(key, secrets);
+  return found && found.secret !== secrets[0] ? seal(sealKey(secrets[0]), found.text, key.kid) : undefined;
+}
+
+function opened(key: StoredKey, secrets: readonly string[]): { text: string; secret: string } | undefined {
+  for (const secret of secrets) {
+    const text = unseal(sealKey(secret), key.sealedPrivateJwk, key.kid);
+    if (text !== undefined) return { text, secret };
+  }
+  return undefined;
 }
 
 async function storedKey(
@@ -53,6 +75,7 @@ async function storedKey(
     ...times,
     publicJwk,
     sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid),
+    compromisedAt: undefined,
   };
 }
 
@@ -86,10 +109,11 @@ function usable(read: () => JWK): JWK {
   }
 }
 
-function algorithmOf(jwk: JWK): Algorithm {
+/** @param said what a JWK says of itself; of an RSA key only that tells RS256 and PS256 apart. */
+function algorithmOf(jwk: JWK, said: string | undefined): Algorithm {
   if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') return 'EdDSA';
   if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256';
-  if (jwk.kty === 'RSA' && Buffer.from(jwk.n ?? '', 'base64url').length >= 256) return 'RS256';
+  if (jwk.kty === 'RSA' && Buffer.from(jwk.n ?? '', 'base64url').length >= 256) return said === 'PS256' ? 'PS256' : 'RS256';
   if (jwk.kty === 'oct' && isStrong(Buffer.from(jwk.k ?? '', 'base64url'))) return 'HS256';
   throw new Problem('key_unusable', 'kind or size');
 }

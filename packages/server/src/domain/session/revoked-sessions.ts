@@ -9,6 +9,8 @@ export interface RevokedSessions extends Revocations {
   add(ended: readonly Ended[]): void;
   /** Looks whether somebody else has written to the store, and reads it anew if so. */
   look(): void;
+  /** Looks, and waits until everything that is read anew is. @throws what reading it throws. */
+  current(): Promise<void>;
   /** Reads the store's truth anew. */
   load(): Promise<void>;
   /** Forgets those whose last access token has died. */
@@ -61,6 +63,10 @@ export function revokedSessions(on: {
   }
 
   return {
+    async current() {
+      if (!askedThisTurn) look();
+      await loading;
+    },
     isRevoked(sessionId) {
       try {
         if (!askedThisTurn) look();

@@ -88,4 +88,10 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('audit_in_time').on('audit').columns(['at', 'id']).execute();
     },
   },
+
+  '0002_compromised_keys': {
+    async up(db: Kysely<unknown>) {
+      await db.schema.alterTable('keys').addColumn('compromised_at', 'bigint').execute();
+    },
+  },
 };

@@ -28,6 +28,7 @@ export type Schema = {
     active_from: number;
     public_jwk: string | null;
     sealed_private_jwk: string;
+    compromised_at: number | null;
   };
   audit: {
     id: string;

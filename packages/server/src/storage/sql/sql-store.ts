@@ -18,6 +18,8 @@ export type SqlStore = Stores & {
   /** By name, with the time it was run. */
   migrations(): Promise<{ name: string; ranAt: Date | undefined }[]>;
   changedElsewhere(): boolean;
+  /** After something was erased: leaves no copy of it in the files of the store, as far as readers let it. */
+  checkpoint(): void;
   /** Throws when the database cannot be asked. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -42,6 +44,7 @@ export function sqliteStore(file: string): SqlStore {
     },
     migrations: async () => (await migrator.getMigrations()).map(({ name, executedAt }) => ({ name, ranAt: executedAt })),
     changedElsewhere: sqlite.changedElsewhere,
+    checkpoint: sqlite.checkpoint,
     async ping() {
       sqlite.assertThere();
       await db.selectFrom('users').select('id').limit(1).execute();

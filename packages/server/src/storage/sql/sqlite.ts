@@ -8,6 +8,8 @@ export type Sqlite = {
   readonly dialect: Dialect;
   /** Whether another process has committed to the file since this was last asked. A few microseconds. */
   changedElsewhere(): boolean;
+  /** Brings what is committed into the file itself, as far as readers let it: until then, what was overwritten is still there. */
+  checkpoint(): void;
   /** @throws {Problem} `unavailable` when the file has been removed or replaced: what is written would be lost with it. */
   assertThere(): void;
   close(): void;
@@ -33,6 +35,7 @@ export function openSqlite(file: string): Sqlite {
       seen = version;
       return true;
     },
+    checkpoint: () => db.exec('PRAGMA wal_checkpoint(TRUNCATE)'),
     assertThere() {
       if (identityOf(file) !== opened)
         throw new Problem('unavailable', `SQLite: ${file} is not the file that was opened`, { retryAfterS: 5 });
