@@ -3,6 +3,7 @@ import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securit
 import type { FastifyServerFactoryHandler } from 'fastify';
 import { problems } from './domain/problem.ts';
 import type { House } from './house.ts';
+import { addClientCertificate } from './http/client-certificate.ts';
 import { addHealth, type Readiness } from './http/health.ts';
 import { addKeys } from './http/keys.ts';
 import { addLogin } from './http/login.ts';
@@ -61,6 +62,7 @@ export async function makeApp({
       else securityLog.refused(refusal);
     },
   });
+  addClientCertificate(app);
   await addOpenApi(app, issuer);
 
   addLogin(app, services, texts(settings.loginLimits));
@@ -101,3 +103,9 @@ export const wireRefusals =
       body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
     };
   };
+
+/** A client that its certificate, or the want of one, kept from even asking. */
+export const clientRefusals =
+  (log: Pick<SecurityLog, 'refused'>): NonNullable<WireOptions['clientRefused']> =>
+  (fault, address) =>
+    log.refused(wireRefused('client_certificate_refused', 0, address, newRequestId(), fault));

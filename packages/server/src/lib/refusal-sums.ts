@@ -55,13 +55,13 @@ function lineOf({ code, status, reason, from, method, route, requestId, userId, 
   return { code, status, reason, address: from.address, method, route, requestId, userId, sessionId, ...logged };
 }
 
-/** What the wire refused before there was a request to speak of. */
-export const wireRefused = (code: string, status: number, address: string | undefined, requestId: string): Refusal => ({
+/** What the wire refused before there was a request to speak of. Status 0: it had no answer. */
+export const wireRefused = (code: string, status: number, address: string | undefined, requestId: string, reason = 'wire'): Refusal => ({
   code,
   status,
   requestId,
   from: { address: address ?? '', block: address === undefined ? '' : addressBlock(address) },
-  reason: 'wire',
+  reason,
   method: '',
   route: undefined,
   userId: undefined,
