@@ -5,6 +5,7 @@ import { problems } from './domain/problem.ts';
 import type { House } from './house.ts';
 import { tokenCookies } from './http/cookies.ts';
 import { addCsrf } from './http/csrf.ts';
+import { addClientCertificate } from './http/client-certificate.ts';
 import { addHealth, type Readiness } from './http/health.ts';
 import { addKeys } from './http/keys.ts';
 import { addLogin } from './http/login.ts';
@@ -78,6 +79,7 @@ export async function makeApp({
       else securityLog.refused(refusal);
     },
   });
+  addClientCertificate(app);
   await addOpenApi(app, issuer, settings);
 
   const cookies = settings.cookies ? tokenCookies(services, settings.cookieSameSite) : undefined;
@@ -120,3 +122,9 @@ export const wireRefusals =
       body: JSON.stringify(problemBody(code, row, `urn:uuid:${id}`)),
     };
   };
+
+/** A client that its certificate, or the want of one, kept from even asking. */
+export const clientRefusals =
+  (log: Pick<SecurityLog, 'refused'>): NonNullable<WireOptions['clientRefused']> =>
+  (fault, from) =>
+    log.refused(wireRefused('client_certificate_refused', 0, from, newRequestId(), fault));

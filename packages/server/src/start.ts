@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { systemClock, trustedProxies } from '@portcullis/guard';
-import { makeApp, wireRefusals } from './app.ts';
-import { certificateMistakes } from './certificate.ts';
+import { clientRefusals, makeApp, wireRefusals } from './app.ts';
+import { type CertificateFiles, readCertificate } from './certificate.ts';
 import { DEMO_USER, demoCertificate, demoSecret, isDemoStore, secretFile, traceOfUser, tracesOfDemo } from './demo.ts';
 import { databaseFile, logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
@@ -13,10 +13,12 @@ import { previousSecretNote, resealKeys } from './flows/reseal-keys.ts';
 import { openHouse } from './house.ts';
 import { adminServer, type Detail } from './http/admin.ts';
 import type { Server } from './http/server.ts';
-import { type Certificate, makeWire } from './http/wire.ts';
+import { makeWire } from './http/wire.ts';
+import { certificateDetail, type CertificateKeeper, type CertificateStatus, keepCertificate } from './keep-certificate.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
 import type { Secrets } from './lib/seal.ts';
+import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
@@ -44,6 +46,13 @@ export type Running = {
   readonly files: { readonly store: string; readonly securityLog: string };
   /** For a process that is about to die of a fault: writes at once what the security log still holds. */
   lastWords(): void;
+  /**
+   * Opens the security log anew, by its name, and looks at the files of the certificate at once; what came of it is one line
+   * of the server's log. It never fails: what cannot be opened or used stays as it was.
+   */
+  reload(): Promise<void>;
+  /** What is served, and what is wrong with the files that should be; `undefined` where a proxy ends TLS. */
+  certificateStatus(): CertificateStatus | undefined;
   /** Ends what is in flight within ten seconds, then everything else. Asked twice, it is the same end. */
   stop(): Promise<void>;
 };
@@ -86,7 +95,7 @@ export async function start(
 
 /** Beyond the settings themselves: what is in the files that they name. */
 async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
-  return [...certificateMistakes(known), ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
+  return [...(await readCertificate(known)).check().mistakes, ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
 }
 
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
@@ -110,7 +119,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   if (free) held.defer(free.release);
   const port = free?.port ?? settings.port;
   const issuer = settings.issuer ?? `https://localhost:${port}`;
-  const tls = settings.tlsAtProxy ? 'at-proxy' : await certificate(settings, made);
+  const keeper: CertificateKeeper | undefined = settings.tlsAtProxy
+    ? undefined
+    : await keepCertificate({ files: await certificateFiles(settings, made), issuer, clock, take: (pem) => wire.setCertificate(pem) });
 
   const house = await openHouse({ settings, issuer, secrets, clock });
   held.defer(house.close);
@@ -146,7 +157,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
         );
   const isProxy = trustedProxies(settings.trustedProxies);
   const wire = makeWire({
-    tls,
+    tls: keeper?.pem ?? 'at-proxy',
+    clientAuth: settings.tlsClientAuth,
+    clientRefused: clientRefusals(house.securityLog),
     clock,
     maxConnections: settings.maxConnections,
     maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
@@ -178,16 +191,23 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
   every(held, 60_000, tendKeys);
+  if (keeper) every(held, 1_000, async () => void (await keeper.look()));
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
     issuer,
     address,
     made,
-    notes: secretNotes,
+    notes: [...secretNotes, ...(keeper?.notes ?? [])],
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
     files: { store: database, securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
+    certificateStatus: () => keeper?.status(),
+    async reload(): Promise<void> {
+      const securityLog = reopen(house.securityLog);
+      const certificate = keeper ? await keeper.look('at once') : 'at the proxy';
+      serverLog.info({ securityLog, certificate }, 'reloaded');
+    },
     async end(): Promise<void> {
       draining = true;
       wire.drain();
@@ -205,6 +225,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
       connections: wire.connections(),
       hashesWaiting: house.hashes.waiting(),
       revokedSessions: services.revoked.size(),
+      ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
     };
   }
 }
@@ -246,14 +267,24 @@ function secretOrigin({ masterSecret: origin }: Origins, { dataDir }: Settings):
 const isSaid = (error: unknown): error is Error =>
   error instanceof Error && (error.constructor === Error || ('code' in error && String(error.code).startsWith('FST_')));
 
-async function certificate({ tlsCertFile, tlsKeyFile, dataDir }: Settings, made: Running['made'][number][]): Promise<Certificate> {
-  if (tlsCertFile !== undefined && tlsKeyFile !== undefined) return { cert: readText(tlsCertFile), key: readText(tlsKeyFile) };
-  const demo = await demoCertificate(dataDir, systemClock());
+/** Where the certificate is, once a demo has made its own. */
+async function certificateFiles(settings: Settings, made: Running['made'][number][]): Promise<CertificateFiles> {
+  if (settings.tlsCertFile !== undefined) return settings;
+  const demo = await demoCertificate(settings.dataDir, systemClock());
   made.push(
     { what: 'certificate authority', where: demo.caFile, how: demo.made },
     { what: 'certificate', where: demo.certFile, how: demo.made },
   );
-  return { cert: readText(demo.certFile), key: readText(demo.keyFile) };
+  return { ...settings, tlsCertFile: demo.certFile, tlsKeyFile: demo.keyFile };
+}
+
+/** In words for an operator. */
+function reopen(log: SecurityLog): string {
+  try {
+    return log.reopen();
+  } catch (error) {
+    return `not reopened: ${mistakesOf(error)?.join() ?? String(error)}`;
+  }
 }
 
 async function listenForOperators(

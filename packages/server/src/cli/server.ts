@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net';
 import { resolve } from 'node:path';
+import { isatty } from 'node:tty';
 import { DEMO_USER } from '../demo.ts';
 import { Mistake } from '../mistake.ts';
 import { listen } from '../settings/kinds.ts';
@@ -18,7 +19,7 @@ export const server = [
     summary: 'Start the demo: on this machine only, with a user and a password that everyone knows',
     about: [
       `It makes what it needs, keeps it in its data folder, and has the user "${DEMO_USER.username}" with the password "${DEMO_USER.password}".`,
-      'Ctrl-C or SIGTERM ends it when what is in flight is answered; a second one ends it at once.',
+      'Ctrl-C or SIGTERM ends it when what is in flight is answered; a second one ends it at once. So does closing its terminal; without one, SIGHUP does what it does to "serve".',
     ],
     examples: [['dev', 'https://localhost:5000'], ['dev --port 6000 --data-dir /tmp/demo', 'elsewhere']],
     does: (on) => run(on, 'dev', greetDemo),
@@ -31,6 +32,7 @@ export const server = [
     about: [
       'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS. It starts without a user, and says so; it does not start with anything of the demo. Every mistake is said at once, and then nothing listens: exit code 2.',
       'SIGTERM or Ctrl-C ends it when what is in flight is answered; a second one ends it at once.',
+      'SIGHUP opens the security log anew and looks at the certificate at once; from a terminal it ends it, as the terminal is gone then.',
     ],
     examples: [
       ['serve --issuer https://api.example.com --tls-cert-file cert.pem --tls-key-file key.pem', 'with PORTCULLIS_MASTER_SECRET_FILE in the environment'],
@@ -43,12 +45,14 @@ export const server = [
 async function run(on: On, mode: 'dev' | 'serve', say: (running: Running, voice: Voice) => void): Promise<void> {
   const { start } = await import('../start.ts');
   const { serverLog } = await import('../lib/server-log.ts');
+  const reload = onHangUp();
   const running = await start({ ...on.sources, mode });
   for (const note of running.notes) on.note(note);
   if ('mistakes' in running) throw new Mistake(...running.mistakes);
 
   dieOfFaults(running, (error) => { serverLog.fatal({ err: error }, 'a fault: the process ends'); });
   const ended = endOnSignal(running);
+  reload?.(running);
   // Where the security log is the standard output, it is nothing else.
   const voice = running.files.securityLog === 'stdout' ? on.terminal.err : on.terminal.out;
   say(running, voice);
@@ -68,8 +72,23 @@ function endOnSignal(running: Running): Promise<void> {
     setTimeout(() => { state = 'ending'; }, SAME_SIGNAL_MS).unref();
     running.stop().then(resolve, reject);
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal);
+  if (hasTerminal) process.on('SIGHUP', onSignal);
   return promise;
+}
+
+/**
+ * Asked once, at the start: of a terminal that is gone, the system says that it is none. With one, SIGHUP means that it is
+ * gone; without, that the log was rotated or the certificate renewed.
+ */
+const hasTerminal = isatty(0);
+
+/** Takes SIGHUP from now on, lest one that comes early end the process; it is done as soon as there is a server to do it. */
+function onHangUp(): ((running: Running) => void) | undefined {
+  if (hasTerminal) return undefined;
+  const { promise, resolve } = Promise.withResolvers<Running>();
+  process.on('SIGHUP', () => void promise.then((running) => running.reload()));
+  return resolve;
 }
 
 /** After a fault that nobody caught, nothing in this process can be relied on: it is written down, and the process ends. */

@@ -6,7 +6,8 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { ClientAddress, Clock } from '@portcullis/guard';
-import { type Connection, type Connections, makeConnections } from './wire/connections.ts';
+import { type ClientAuth, type ClientFault, clientOf, faultInHandshake } from './wire/client-auth.ts';
+import { type Connection, type Connections, held, makeConnections } from './wire/connections.ts';
 import { http1 } from './wire/http1.ts';
 import { http2 } from './wire/http2.ts';
 import { readProxyHeader } from './wire/proxy-protocol.ts';
@@ -44,6 +45,10 @@ const usualTimes = {
 export type WireOptions = {
   /** `at-proxy`: plain HTTP/1.1, from declared proxies; that it comes from them is checked elsewhere. */
   tls: Certificate | 'at-proxy';
+  /** Default: `none`. The others need a certificate with a `clientCa`. */
+  clientAuth?: ClientAuth;
+  /** Told of a client that was let go in its handshake, where there is nothing to answer. */
+  clientRefused?: (fault: ClientFault, from: ClientAddress | undefined) => void;
   clock: Clock;
   maxConnections: number;
   /** Of one IPv4 address or IPv6 prefix. Not for those that `isProxy` knows. */
@@ -58,15 +63,18 @@ export type WireOptions = {
   times?: Partial<WireTimes>;
 };
 
-/** PEM. */
-export type Certificate = { cert: string; key: string };
+/** PEM. `clientCa`: the roots, and what is between, of the certificates that clients may have. */
+export type Certificate = { readonly cert: string; readonly key: string; readonly clientCa?: string };
 
 export type Wire = {
   /** For Fastify's option of that name. What Fastify gets to hold never listens; `listen` below does. */
   serverFactory(handler: RequestListener): Server;
   /** Rejects with the system's error, such as EADDRINUSE. */
   listen(host: string, port: number): Promise<AddressInfo>;
-  /** New connections get it. Throws what OpenSSL says of an unusable one, and keeps the old. */
+  /**
+   * New connections get it. Throws what OpenSSL says of an unusable one, and keeps the old. With another `clientCa`, clients
+   * that had shown a certificate are asked for it anew: their connections end with the next answer, soon in any case.
+   */
   setCertificate(certificate: Certificate): void;
   /** Each answer from now on ends its connection (HTTP/2: GOAWAY). New connections are still taken. */
   drain(): void;
@@ -89,7 +97,7 @@ export type Shared = Pick<WireOptions, 'clock' | 'refusal'> & {
  * is started here; what they do not do at all (bounds for HTTP/2, a handshake that trickles) is checked here.
  */
 export function makeWire(options: WireOptions): Wire {
-  const { clock, refusal, isProxy } = options;
+  const { clock, refusal, isProxy, clientAuth = 'none', clientRefused = () => {} } = options;
   const times = { ...usualTimes, ...options.times };
   const state = { draining: false };
   const connections = makeConnections({
@@ -117,12 +125,23 @@ export function makeWire(options: WireOptions): Wire {
 
   /** Handshakes under way, found again by what makes a connection unique. */
   const opening = new Map<string, Connection>();
-  const secure = options.tls === 'at-proxy' ? undefined : tls.createServer({ ...tlsSettings, ...options.tls });
-  secure?.on('tlsClientError', (_, socket) => socket.destroy());
+  let certificate = options.tls === 'at-proxy' ? undefined : options.tls;
+  const secure = certificate && tls.createServer(tlsOptions(certificate, clientAuth));
+  secure?.on('tlsClientError', (error, socket) => {
+    const fault = faultInHandshake(error, socket);
+    if (fault) clientRefused(fault, fromBelow(socket));
+    socket.destroy();
+  });
   secure?.on('secureConnection', (socket) => {
     const connection = opening.get(endpoints(socket));
     if (!connection || connection.socket.destroyed) return void socket.destroy();
     connection.encrypted = true;
+    const client = clientOf(socket, clientAuth);
+    if ('fault' in client) {
+      clientRefused(client.fault, connection.from);
+      return connections.end(connection);
+    }
+    if (client.certificate) [connection.client, connection.dueAt] = [client.certificate, client.certificate.validToDate.getTime()];
     (socket.alpnProtocol === 'h2' ? two : one).take(connection, socket);
   });
 
@@ -146,8 +165,11 @@ export function makeWire(options: WireOptions): Wire {
       return front.address() as AddressInfo; // a TCP server's, not a pipe's
     },
 
-    setCertificate(certificate) {
-      secure?.setSecureContext({ ...tlsSettings, ...certificate });
+    setCertificate(next) {
+      if (!secure) return;
+      secure.setSecureContext(tlsOptions(next, clientAuth));
+      if (next.clientCa !== certificate?.clientCa) askAnew();
+      certificate = next;
     },
 
     drain,
@@ -242,8 +264,27 @@ export function makeWire(options: WireOptions): Wire {
 
   function check(): void {
     const by = clock.now() + times.checkMs;
-    for (const connection of connections.all) connection.phase.check(by);
+    for (const connection of connections.all) {
+      if (connection.dueAt !== undefined && by >= connection.dueAt - times.requestMs) endInTime(connection, connection.dueAt, by);
+      connection.phase.check(by);
+    }
     if (closing) finish();
+  }
+
+  /** A connection does not outlive the certificate that opened it; before that, it is told to go. */
+  function endInTime(connection: Connection, dueAt: number, by: number): void {
+    if (by >= dueAt) return connections.end(connection);
+    connection.isLast = true;
+    connection.phase.drain();
+  }
+
+  function askAnew(): void {
+    const now = clock.now();
+    for (const connection of connections.all) {
+      if (!connection.client) continue;
+      connection.dueAt = Math.min(connection.dueAt ?? Infinity, now + times.requestMs);
+      endInTime(connection, connection.dueAt, now);
+    }
   }
 
   function drain(): void {
@@ -296,5 +337,26 @@ const tlsSettings = {
   ALPNProtocols: ['h2', 'http/1.1'],
 } as const;
 
+/**
+ * Without resumption where clients show certificates: a ticket would carry one past its own end, or past its CA's.
+ * `ca` must not be left out then: Node would trust every public authority instead.
+ */
+function tlsOptions({ cert, key, clientCa }: Certificate, clientAuth: ClientAuth) {
+  if (clientAuth === 'none') return { ...tlsSettings, cert, key };
+  if (clientCa === undefined) throw new Error('clients cannot be asked for certificates without their CA');
+  return {
+    ...tlsSettings,
+    secureOptions: tlsSettings.secureOptions | constants.SSL_OP_NO_TICKET,
+    cert,
+    key,
+    ca: clientCa,
+    requestCert: true,
+    rejectUnauthorized: clientAuth === 'required',
+  };
+}
+
 /** No two connections that are open at once share these. */
 const endpoints = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`;
+
+/** Of a socket that Node has destroyed already, and with it its address. `_parent` is Node's own; without it, the log has no address. */
+const fromBelow = (socket: tls.TLSSocket & { _parent?: Socket }): ClientAddress | undefined => socket._parent?.[held]?.from;

@@ -1,4 +1,4 @@
-import { write, writeSync } from 'node:fs';
+import { closeSync, write, writeSync } from 'node:fs';
 
 /**
  * Where the lines of a log go. Whatever happens to the file, a full disk or a reader that stands still, it neither throws
@@ -7,6 +7,8 @@ import { write, writeSync } from 'node:fs';
  */
 export interface LineSink {
   write(line: string): void;
+  /** Goes on in another file, which it owns from then on; the line that is being written ends where it began, and nothing is lost. */
+  moveTo(fd: number): void;
   /** Tries once to write what is still waiting. */
   close(): void;
 }
@@ -16,7 +18,9 @@ const MAX_WAITING = 8 * 1024 * 1024;
 const AGAIN_MS = 100;
 
 /** @param how `at once`: each line is written before going on, for a process that is about to end; `behind`: by and by. */
-export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
+export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
+  let fd = first;
+  let next: number | undefined;
   let waiting: string[] = [];
   let size = 0;
   let isWriting = false;
@@ -29,8 +33,19 @@ export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
       size += line.length;
       if (!isWriting) put(takeWaiting());
     },
-    close: () => tryToWrite(fd, takeWaiting()),
+    moveTo(other) {
+      if (next !== undefined) closeSync(next);
+      next = other;
+      if (!isWriting) move();
+    },
+    close: () => tryToWrite(next ?? fd, takeWaiting()),
   };
+
+  function move(): void {
+    if (next === undefined) return;
+    closeSync(fd);
+    [fd, next] = [next, undefined];
+  }
 
   function takeWaiting(): Buffer {
     const all = Buffer.from(waiting.join(''));
@@ -39,12 +54,14 @@ export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
     return all;
   }
 
-  function put(bytes: Buffer): void {
+  function put(bytes: Buffer, isBegun = false): void {
+    if (!isBegun) move();
     isWriting = bytes.length > 0;
     if (!isWriting) return;
     write(fd, bytes, (error, written) => {
-      if (error?.code === 'EAGAIN') setTimeout(put, AGAIN_MS, bytes).unref();
-      else put(error || written === bytes.length ? takeWaiting() : bytes.subarray(written));
+      if (error?.code === 'EAGAIN') setTimeout(put, AGAIN_MS, bytes, true).unref();
+      else if (error || written === bytes.length) put(takeWaiting());
+      else put(bytes.subarray(written), true);
     });
   }
 }

@@ -55,7 +55,7 @@ function lineOf({ code, status, reason, from, method, route, requestId, userId, 
   return { code, status, reason, address: from.address, method, route, requestId, userId, sessionId, ...logged };
 }
 
-/** What the wire refused before there was a request to speak of. */
+/** What the wire refused before there was a request to speak of. Status 0: it had no answer. */
 export const wireRefused = (
   code: string,
   status: number,

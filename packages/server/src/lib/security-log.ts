@@ -15,6 +15,11 @@ export interface SecurityLog {
   acted(act: Readonly<Record<string, unknown>>): void;
   /** Writes what a minute has summed up. */
   flush(): void;
+  /**
+   * Opens its file anew, by its name: after a rotation has renamed it.
+   * @throws {Error} what the system says of a file that cannot be opened; then it goes on in the old one.
+   */
+  reopen(): 'reopened' | 'no file';
   /** Writes what there is, if that can be done at once. */
   close(): void;
 }
@@ -25,7 +30,8 @@ export interface SecurityLog {
  * @throws {Error} when the file cannot be opened.
  */
 export function securityLog(on: { file: string; clock: Clock; sync?: boolean }): SecurityLog {
-  const sink = lineSink(standard[on.file] ?? openSync(on.file, APPEND, 0o600), on.sync ? 'at once' : 'behind');
+  const open = (): number => openSync(on.file, APPEND, 0o600);
+  const sink = lineSink(standard[on.file] ?? open(), on.sync ? 'at once' : 'behind');
   const time = (): string => `,"time":"${new Date(on.clock.now()).toISOString()}"`;
   const log = pino({ base: null, timestamp: time, formatters: { level: (level) => ({ level }) } }, sink);
   const sums = refusalSums({ clock: on.clock, tell: (line) => log.warn({ act: 'refused', ...line }) });
@@ -34,6 +40,11 @@ export function securityLog(on: { file: string; clock: Clock; sync?: boolean }):
     refused: sums.add,
     acted: (act) => log.info(act),
     flush: () => sums.tell(),
+    reopen() {
+      if (standard[on.file] !== undefined) return 'no file';
+      sink.moveTo(open());
+      return 'reopened';
+    },
     close() {
       sums.tell(0);
       sink.close();

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type ClientAddress, clientAddress, type Clock, type Peer } from '@portcullis/guard';
@@ -15,6 +16,11 @@ export type Connection = {
   used: number;
   /** HTTP/1.1: the answer to the request that came last. */
   response: ServerResponse | undefined;
+  /** What its client proved to be in the handshake; then `dueAt`, when it must have ended. */
+  client?: X509Certificate;
+  dueAt?: number;
+  /** The next answer is to be its last. */
+  isLast?: boolean;
 };
 
 /** What a connection is at: opening, HTTP/1.1, HTTP/2, or leaving. */

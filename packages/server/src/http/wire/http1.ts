@@ -78,7 +78,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
       refuseNext(connection, socket, 'request_malformed');
       return false;
     }
-    if (state.draining || upgrading.has(socket)) sayLast(response, before);
+    if (state.draining || connection.isLast || upgrading.has(socket)) sayLast(response, before);
     connection.response = response;
     connections.touch(connection);
     return true;
