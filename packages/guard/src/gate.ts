@@ -35,6 +35,7 @@ export type GateOptions = {
 };
 
 export const kFrom = Symbol('from');
+export const kSince = Symbol('since');
 export const kCaller = Symbol('caller');
 export const kRefreshToken = Symbol('refresh token');
 export const kCountUsername = Symbol('limits by username');
@@ -42,6 +43,8 @@ export const kCountUsername = Symbol('limits by username');
 /** What the gates keep on a request. */
 export type Guarded = FastifyRequest & {
   [kFrom]: ClientAddress;
+  /** By the stopwatch, when the first gate was entered, until somebody has been told of the answer. */
+  [kSince]: number | undefined;
   [kCaller]: Caller | undefined;
   [kRefreshToken]: string | undefined;
   [kCountUsername]: ((name: string) => Soon<void>) | undefined;

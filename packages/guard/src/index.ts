@@ -3,11 +3,11 @@ export { type AccessTokens, accessTokens, type Caller } from './access-token.ts'
 export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { type ClientAddress, trustedProxies } from './client-address.ts';
-export { type Clock, manualClock, systemClock } from './clock.ts';
+export { type Clock, manualClock, stopwatch, systemClock } from './clock.ts';
 export { cookie, type CookieName, cookieValues, type SameSite } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
 export { parseDuration, showDuration } from './duration.ts';
-export { guard, type GuardOptions, type Refusal } from './guard.ts';
+export { type Answered, guard, type GuardOptions, type Refusal } from './guard.ts';
 export { securityHeaders } from './headers.ts';
 export { newRequestId } from './id.ts';
 export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
