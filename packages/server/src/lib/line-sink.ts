@@ -7,6 +7,8 @@ import { write, writeSync } from 'node:fs';
  */
 export interface LineSink {
   write(line: string): void;
+  /** Bytes that are still to be written, and how many lines were lost since the start because they could not be. */
+  state(): { readonly waitingBytes: number; readonly droppedLines: number };
   /** Tries once to write what is still waiting. */
   close(): void;
 }
@@ -20,16 +22,18 @@ export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
   let waiting: string[] = [];
   let size = 0;
   let isWriting = false;
+  let dropped = 0;
 
   return {
     write(line) {
-      if (how === 'at once') return tryToWrite(fd, line);
-      if (size + line.length > MAX_WAITING) return;
+      if (how === 'at once') return tryToWrite(line);
+      if (size + line.length > MAX_WAITING) return void (dropped += 1);
       waiting.push(line);
       size += line.length;
       if (!isWriting) put(takeWaiting());
     },
-    close: () => tryToWrite(fd, takeWaiting()),
+    state: () => ({ waitingBytes: size, droppedLines: dropped }),
+    close: () => tryToWrite(takeWaiting()),
   };
 
   function takeWaiting(): Buffer {
@@ -43,16 +47,19 @@ export function lineSink(fd: number, how: 'at once' | 'behind'): LineSink {
     isWriting = bytes.length > 0;
     if (!isWriting) return;
     write(fd, bytes, (error, written) => {
-      if (error?.code === 'EAGAIN') setTimeout(put, AGAIN_MS, bytes).unref();
-      else put(error || written === bytes.length ? takeWaiting() : bytes.subarray(written));
+      if (error?.code === 'EAGAIN') return void setTimeout(put, AGAIN_MS, bytes).unref();
+      if (error) dropped += linesIn(bytes);
+      put(error || written === bytes.length ? takeWaiting() : bytes.subarray(written));
     });
+  }
+
+  function tryToWrite(what: string | Buffer): void {
+    try {
+      writeSync(fd, Buffer.from(what));
+    } catch {
+      dropped += linesIn(what); // see above
+    }
   }
 }
 
-function tryToWrite(fd: number, what: string | Buffer): void {
-  try {
-    writeSync(fd, Buffer.from(what));
-  } catch {
-    // see above
-  }
-}
+const linesIn = (what: string | Buffer): number => what.toString().split('\n').length - 1;

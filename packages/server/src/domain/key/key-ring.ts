@@ -1,7 +1,7 @@
 import type { Clock, VerificationKey, VerificationKeys } from '@portcullis/guard';
 import { type CryptoKey, importJWK, type JWK } from 'jose';
 import { openPrivateJwk } from './key-material.ts';
-import { type Keys, keyState, type StoredKey } from './key.ts';
+import { type Keys, type KeyState, keyState, type StoredKey } from './key.ts';
 
 type OpenKey = { readonly stored: StoredKey; readonly verify: VerificationKey; readonly sign: CryptoKey | Uint8Array };
 
@@ -11,6 +11,8 @@ export interface KeyRing extends VerificationKeys {
   active(): { readonly kid: string; readonly alg: string; readonly key: CryptoKey | Uint8Array };
   /** What verifiers elsewhere may know (RFC 7517): next, active and retired keys; never a shared secret. */
   jwks(): { keys: JWK[] };
+  /** How many are in each state. */
+  states(): Record<KeyState, number>;
   /** Reads the store anew. @throws {Error} when the master secret does not open a key. */
   load(): Promise<void>;
 }
@@ -46,6 +48,11 @@ export function keyRing(on: { keys: Pick<Keys, 'list'>; clock: Clock; masterSecr
         stateOf(key) === 'gone' || key.stored.publicJwk === undefined ? [] : [JSON.parse(key.stored.publicJwk) as JWK],
       ),
     }),
+    states() {
+      const counts = { next: 0, active: 0, retired: 0, gone: 0 };
+      for (const key of ring.values()) counts[stateOf(key)] += 1;
+      return counts;
+    },
     async load() {
       const stored = await on.keys.list();
       const opened = await Promise.all(stored.map(open));
