@@ -14,7 +14,6 @@ import { makeServer, type Server } from './http/server.ts';
 import type { WireOptions } from './http/wire.ts';
 import { refusalSums, wireRefused } from './lib/refusal-sums.ts';
 import { randomBytes } from './lib/secret.ts';
-import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
 
@@ -36,8 +35,8 @@ export async function makeApp({
   readiness,
   serverFactory,
   routes,
-}: AppOptions): Promise<{ app: Server; tend: () => void }> {
-  const { services, securityLog } = house;
+}: AppOptions): Promise<{ app: Server; limitCounters: () => number; tend: () => void }> {
+  const { services, securityLog, traffic } = house;
   const { clock } = services;
   const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
   const troubles = refusalSums({ clock, tell: (line) => serverLog.warn(line, 'refused') });
@@ -55,7 +54,9 @@ export async function makeApp({
     trustedProxies: settings.trustedProxies,
     tls: settings.tlsAtProxy ? 'at-proxy' : 'own',
     problems,
+    onAnswered: traffic.answered,
     onRefused(refusal) {
+      traffic.refused(refusal);
       if (refusal.status === 500) serverLog.error({ err: refusal.error, requestId: refusal.requestId, route: refusal.route }, 'fault');
       else if (refusal.status === 503) troubles.add(refusal);
       else securityLog.refused(refusal);
@@ -73,6 +74,7 @@ export async function makeApp({
   await app.ready();
   return {
     app,
+    limitCounters: counters.size,
     tend() {
       counters.sweep();
       troubles.tell();
@@ -84,11 +86,13 @@ const texts = (limits: Settings['loginLimits']): string[] => limits.map(({ text 
 
 /** The answers to what never reaches Fastify, in the same form as every other, and logged like every other. */
 export const wireRefusals =
-  (log: Pick<SecurityLog, 'refused'>): WireOptions['refusal'] =>
+  ({ securityLog, traffic }: Pick<House, 'securityLog' | 'traffic'>): WireOptions['refusal'] =>
   (code, overTls, address) => {
     const row = problems[code];
     const id = newRequestId();
-    log.refused(wireRefused(code, row.status, address, id));
+    const refusal = wireRefused(code, row.status, address, id);
+    traffic.refused(refusal);
+    securityLog.refused(refusal);
     return {
       status: row.status,
       reason: row.title,

@@ -8,6 +8,7 @@ import type { Services } from './flows/services.ts';
 import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
+import { type Traffic, traffic } from './lib/traffic.ts';
 import { openDatabase } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
@@ -18,6 +19,7 @@ export type House = {
   readonly store: SqlStore;
   readonly securityLog: SecurityLog;
   readonly hashes: HashPool;
+  readonly traffic: Traffic;
   close(): Promise<void>;
 };
 
@@ -51,5 +53,5 @@ export async function openHouse({ settings, issuer, masterSecret, clock }: House
     lifetimes: settings,
   };
   const everything = held.move();
-  return { services, store, securityLog: log, hashes, close: () => everything.disposeAsync() };
+  return { services, store, securityLog: log, hashes, traffic: traffic(), close: () => everything.disposeAsync() };
 }

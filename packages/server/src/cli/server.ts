@@ -103,7 +103,7 @@ function greetDemo(running: Running, voice: Voice): void {
   voice.line('Ctrl-C ends it.');
 }
 
-function greet({ settings, issuer, address, files, hasUsers }: Running, voice: Voice): void {
+function greet({ settings, issuer, address, adminAddress, files, hasUsers }: Running, voice: Voice): void {
   const at = `${isIPv6(settings.host) ? `[${settings.host}]` : settings.host}:${address.port}`;
   listening(voice, settings.tlsAtProxy ? `http://${at}, for the proxy that ends TLS` : `https://${at}`);
   facts(voice, [
@@ -111,7 +111,7 @@ function greet({ settings, issuer, address, files, hasUsers }: Running, voice: V
     ['store', files.store],
     ...(hasUsers ? [] : [['users', 'none yet: "portcullis users add NAME" adds one'] as const]),
     ['limits', 'counted in this process'],
-    ['for operators', settings.adminListen ? `http://${listen.show(settings.adminListen)}/readyz` : 'none'],
+    ['for operators', adminAddress ? `http://${listen.show({ host: adminAddress.address, port: adminAddress.port })}/metrics, /readyz` : 'none'],
     ['security log', files.securityLog],
   ]);
 }
