@@ -15,8 +15,9 @@ test('the OpenAPI document has every route, who may call it, and that every erro
       .filter((method) => method !== 'head')
       .map((method) => `${method.toUpperCase()} ${path}`),
   );
-  assert.deepEqual(documented.toSorted(), app.guardedRoutes.map(({ method, path }) => `${method} ${path}`).toSorted());
-  for (const { method, path, access } of app.guardedRoutes) {
+  const routes = app.guardedRoutes.filter(({ path }) => !path.startsWith('/docs')); // the page that shows the others
+  assert.deepEqual(documented.toSorted(), routes.map(({ method, path }) => `${method} ${path}`).toSorted());
+  for (const { method, path, access } of routes) {
     const operation = paths[path][method.toLowerCase()];
     const demanded = {
       open: undefined,

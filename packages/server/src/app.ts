@@ -3,6 +3,7 @@ import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securit
 import type { FastifyServerFactoryHandler } from 'fastify';
 import { problems } from './domain/problem.ts';
 import type { House } from './house.ts';
+import { addDocsPage } from './http/docs-page.ts';
 import { addHealth, type Readiness } from './http/health.ts';
 import { addKeys } from './http/keys.ts';
 import { addLogin } from './http/login.ts';
@@ -70,6 +71,7 @@ export async function makeApp({
   addProtected(app, texts(settings.protectedLimits));
   addKeys(app, services);
   addHealth(app, readiness);
+  if (settings.docsPage) addDocsPage(app);
   await routes?.(app);
   await app.ready();
   return {
