@@ -19,8 +19,9 @@ test('the OpenAPI document has every route, who may call it, and that every erro
       .filter((method) => method !== 'head')
       .map((method) => `${method.toUpperCase()} ${path}`),
   );
-  assert.deepEqual(documented.toSorted(), app.guardedRoutes.map(({ method, path }) => `${method} ${path}`).toSorted());
-  for (const { method, path, access } of app.guardedRoutes) {
+  const shown = app.guardedRoutes.filter(({ path }) => !path.startsWith('/docs')); // the page that shows the others
+  assert.deepEqual(documented.toSorted(), shown.map(({ method, path }) => `${method} ${path}`).toSorted());
+  for (const { method, path, access } of shown) {
     const operation = paths[path][method.toLowerCase()];
     const byCookie = (name: string) => ({ [name]: [], ...(method !== 'GET' && { csrf: [] }) });
     const demanded = {

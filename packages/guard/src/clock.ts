@@ -26,6 +26,9 @@ export function systemClock(onStep: (stepMs: number) => void = () => {}): Clock 
   };
 }
 
+/** Milliseconds of a watch that nobody sets, from some start of its own: for how long something took. */
+export const stopwatch = (): number => performance.now();
+
 /** A clock that stands still until it is moved: for tests of anything that takes time. */
 export function manualClock(startsAt = Date.UTC(2026, 0, 1)): Clock & { advance(ms: number): void } {
   let at = startsAt;

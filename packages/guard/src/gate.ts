@@ -39,6 +39,7 @@ export type GateOptions = {
 };
 
 export const kFrom = Symbol('from');
+export const kSince = Symbol('since');
 export const kCaller = Symbol('caller');
 export const kRefreshToken = Symbol('refresh token');
 export const kTransport = Symbol('transport');
@@ -51,6 +52,8 @@ export type Transport = 'bearer' | 'cookie';
 /** What the gates keep on a request. */
 export type Guarded = FastifyRequest & {
   [kFrom]: ClientAddress;
+  /** By the stopwatch, when the first gate was entered, until somebody has been told of the answer. */
+  [kSince]: number | undefined;
   [kCaller]: Caller | undefined;
   [kRefreshToken]: string | undefined;
   [kTransport]: Transport | undefined;

@@ -4,7 +4,7 @@ import { type Access, showAccess } from './access.ts';
 import type { AccessTokens, Caller } from './access-token.ts';
 import { answerProblem, problemOf } from './answer.ts';
 import { type ClientAddress, clientAddress, forwardedAddress, trustedProxies } from './client-address.ts';
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, stopwatch, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
 import { type CookieOptions, csrf } from './csrf.ts';
@@ -17,6 +17,7 @@ import {
   kCountUsername,
   kFrom,
   kRefreshToken,
+  kSince,
   kTransport,
   makeGate,
   type Transport,
@@ -64,6 +65,19 @@ export type GuardOptions = {
   readonly problems?: ProblemTable;
   /** Told of every refusal and every fault, for a security log. Must not throw. */
   readonly onRefused?: (refusal: Refusal) => void;
+  /** Told of every answer as it is about to be sent, refusals too, for metrics. Must not throw. */
+  readonly onAnswered?: (answered: Answered) => void;
+};
+
+/** What metrics may know of an answer. */
+export type Answered = {
+  /** The route's pattern, or `undefined` where nothing is, and for OPTIONS. Never the raw path. */
+  readonly route: string | undefined;
+  /** As it was sent: over HTTP/2, any text. */
+  readonly method: string;
+  readonly status: number;
+  /** From the first gate until the answer was ready; what the peer takes to read it is not in it. */
+  readonly tookMs: number;
 };
 
 /** @property encrypted whether it is TLS all the way from there, also where another than this server ends it. */
@@ -165,6 +179,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   app.decorate('guardedRoutes', { getter: () => routes.all() });
   app.decorateRequest(kFrom, null);
+  app.decorateRequest(kSince, undefined);
   app.decorateRequest(kCaller, undefined);
   app.decorateRequest(kRefreshToken, undefined);
   app.decorateRequest(kTransport, undefined);
@@ -234,6 +249,14 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       (refusal) => refuse(refusal, request, reply),
     );
   });
+  const { onAnswered } = on;
+  if (onAnswered) {
+    // Not `onResponse`: for that, Fastify hangs listeners on every answer.
+    app.addHook('onSend', (request, reply, payload, done) => {
+      tellAnswered(request, reply);
+      done(null, payload);
+    });
+  }
   app.setErrorHandler(refuse);
 
   /**
@@ -272,6 +295,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */
   function dress(request: FastifyRequest, reply: FastifyReply): { secure: boolean; allowedOrigin: boolean } {
     const { headers } = request;
+    if (onAnswered) guarded(request)[kSince] = stopwatch();
     const peer = peerOf(request);
     const proxied = believesProxies && isProxy(peer.address);
     guarded(request)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwarding.hops(headers), isProxy), ipv6Prefix) : peer;
@@ -330,6 +354,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       },
       refuseAs,
     );
+    if (onAnswered) reply.raw.once('close', () => tellAnswered(request, reply)); // for most of these Fastify runs no hook at all
   }
 
   function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
@@ -348,6 +373,14 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       logged: problem.extra.logged ?? {},
       error: status === 500 ? error : undefined,
     });
+  }
+
+  /** Once for each answer. */
+  function tellAnswered(request: FastifyRequest, reply: FastifyReply): void {
+    const since = guarded(request)[kSince];
+    if (since === undefined) return;
+    guarded(request)[kSince] = undefined;
+    onAnswered?.({ route: request.routeOptions.url, method: request.method, status: reply.statusCode, tookMs: stopwatch() - since });
   }
 
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {

@@ -3,13 +3,13 @@ export { type AccessTokens, accessTokens, type Caller } from './access-token.ts'
 export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { type ClientAddress, clientAddress, trustedProxies } from './client-address.ts';
-export { type Clock, manualClock, systemClock } from './clock.ts';
+export { type Clock, manualClock, stopwatch, systemClock } from './clock.ts';
 export { cookie, type CookieName, findCookie, type SameSite, tokenCookieNames } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
 export type { CookieOptions } from './csrf.ts';
 export { parseDuration, showDuration } from './duration.ts';
 export type { TrustedProxyHeader } from './forwarding.ts';
-export { guard, type GuardOptions, type Peer, type Refusal } from './guard.ts';
+export { type Answered, guard, type GuardOptions, type Peer, type Refusal } from './guard.ts';
 export { securityHeaders } from './headers.ts';
 export { newRequestId } from './id.ts';
 export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';

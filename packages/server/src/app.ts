@@ -6,6 +6,7 @@ import type { House } from './house.ts';
 import { tokenCookies } from './http/cookies.ts';
 import { addCsrf } from './http/csrf.ts';
 import { addClientCertificate } from './http/client-certificate.ts';
+import { addDocsPage } from './http/docs-page.ts';
 import { addHealth, type Readiness } from './http/health.ts';
 import { addKeys } from './http/keys.ts';
 import { addLogin } from './http/login.ts';
@@ -18,7 +19,6 @@ import type { WireOptions } from './http/wire.ts';
 import { peerOf } from './http/wire/connections.ts';
 import { refusalSums, wireRefused } from './lib/refusal-sums.ts';
 import { randomBytes } from './lib/secret.ts';
-import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
 
@@ -40,8 +40,8 @@ export async function makeApp({
   readiness,
   serverFactory,
   routes,
-}: AppOptions): Promise<{ app: Server; tend: () => void }> {
-  const { services, securityLog } = house;
+}: AppOptions): Promise<{ app: Server; limitCounters: () => number; tend: () => void }> {
+  const { services, securityLog, traffic } = house;
   const { clock } = services;
   const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
   const troubles = refusalSums({ clock, tell: (line) => serverLog.warn(line, 'refused') });
@@ -73,7 +73,9 @@ export async function makeApp({
     peer: ({ raw }) => peerOf(raw.socket),
     tls: settings.tlsAtProxy ? 'at-proxy' : 'own',
     problems,
+    onAnswered: traffic.answered,
     onRefused(refusal) {
+      traffic.refused(refusal);
       if (refusal.status === 500) serverLog.error({ err: refusal.error, requestId: refusal.requestId, route: refusal.route }, 'fault');
       else if (refusal.status === 503) troubles.add(refusal);
       else securityLog.refused(refusal);
@@ -90,10 +92,12 @@ export async function makeApp({
   addProtected(app, texts(settings.protectedLimits));
   addKeys(app, services);
   addHealth(app, readiness);
+  if (settings.docsPage) addDocsPage(app);
   await routes?.(app);
   await app.ready();
   return {
     app,
+    limitCounters: counters.size,
     tend() {
       counters.sweep();
       troubles.tell();
@@ -105,11 +109,13 @@ const texts = (limits: Settings['loginLimits']): string[] => limits.map(({ text 
 
 /** The answers to what never reaches Fastify, in the same form as every other, and logged like every other. */
 export const wireRefusals =
-  (log: Pick<SecurityLog, 'refused'>): WireOptions['refusal'] =>
+  ({ securityLog, traffic }: Pick<House, 'securityLog' | 'traffic'>): WireOptions['refusal'] =>
   (code, overTls, from, reason) => {
     const row = problems[code];
     const id = newRequestId();
-    log.refused(wireRefused(code, row.status, from, id, reason));
+    const refusal = wireRefused(code, row.status, from, id, reason);
+    traffic.refused(refusal);
+    securityLog.refused(refusal);
     return {
       status: row.status,
       reason: row.title,
@@ -125,6 +131,9 @@ export const wireRefusals =
 
 /** A client that its certificate, or the want of one, kept from even asking. */
 export const clientRefusals =
-  (log: Pick<SecurityLog, 'refused'>): NonNullable<WireOptions['clientRefused']> =>
-  (fault, from) =>
-    log.refused(wireRefused('client_certificate_refused', 0, from, newRequestId(), fault));
+  ({ securityLog, traffic }: Pick<House, 'securityLog' | 'traffic'>): NonNullable<WireOptions['clientRefused']> =>
+  (fault, from) => {
+    const refusal = wireRefused('client_certificate_refused', 0, from, newRequestId(), fault);
+    traffic.refused(refusal);
+    securityLog.refused(refusal);
+  };

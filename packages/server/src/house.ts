@@ -10,6 +10,7 @@ import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
+import { type Traffic, traffic } from './lib/traffic.ts';
 import { openDatabase } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
@@ -20,6 +21,7 @@ export type House = {
   readonly store: SqlStore;
   readonly securityLog: SecurityLog;
   readonly hashes: HashPool;
+  readonly traffic: Traffic;
   close(): Promise<void>;
 };
 
@@ -55,5 +57,5 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     lifetimes: settings,
   };
   const everything = held.move();
-  return { services, store, securityLog: log, hashes, close: () => everything.disposeAsync() };
+  return { services, store, securityLog: log, hashes, traffic: traffic(), close: () => everything.disposeAsync() };
 }

@@ -11,15 +11,18 @@ import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
 import { previousSecretNote, resealKeys } from './flows/reseal-keys.ts';
 import { openHouse } from './house.ts';
-import { adminServer, type Detail } from './http/admin.ts';
+import { adminServer, type AdminPages } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { makeWire } from './http/wire.ts';
 import { certificateDetail, type CertificateKeeper, type CertificateStatus, keepCertificate } from './keep-certificate.ts';
+import { eventLoop } from './lib/event-loop.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
 import type { Secrets } from './lib/seal.ts';
 import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
+import { version } from './lib/version.ts';
+import { atLeisure, showMetrics } from './metrics.ts';
 import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
@@ -37,6 +40,8 @@ export type Running = {
   readonly settings: Settings;
   readonly issuer: string;
   readonly address: AddressInfo;
+  /** Where the details for operators are, if anywhere. */
+  readonly adminAddress: AddressInfo | undefined;
   /** What a demo made for itself, and where; empty for `serve`. */
   readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
   readonly notes: readonly string[];
@@ -142,33 +147,33 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   };
   await tendKeys();
   await services.revoked.load();
+  const schema = (await house.store.migrations()).at(-1)?.name;
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
     made.push({ what: 'store', where: database, how: isNew ? 'new' : 'kept' });
   }
 
   let draining = false;
-  const whyNotReady = async (): Promise<string | undefined> =>
-    draining
-      ? 'draining'
-      : house.store.ping().then(
-          () => undefined,
-          () => 'store',
-        );
+  const isStoreUp = (): Promise<boolean> =>
+    house.store.ping().then(
+      () => true,
+      () => false,
+    );
+  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : (await isStoreUp()) ? undefined : 'store');
   const isProxy = trustedProxies(settings.trustedProxies);
   const wire = makeWire({
     tls: keeper?.pem ?? 'at-proxy',
     clientAuth: settings.tlsClientAuth,
-    clientRefused: clientRefusals(house.securityLog),
+    clientRefused: clientRefusals(house),
     clock,
     maxConnections: settings.maxConnections,
     maxConnectionsPerAddress: settings.maxConnectionsPerAddress,
     isProxy,
     proxyProtocol: settings.trustedProxyHeader === 'proxy-protocol',
     ipv6Prefix: settings.ipv6Prefix,
-    refusal: wireRefusals(house.securityLog),
+    refusal: wireRefusals(house),
   });
-  const { app, tend } = await makeApp({
+  const { app, limitCounters, tend } = await makeApp({
     settings,
     issuer,
     house,
@@ -183,9 +188,8 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   await free?.release();
   const address = await wire.listen(settings.host, port);
   held.defer(() => wire.close(0));
-  if (settings.adminListen) await listenForOperators(settings.adminListen, detail, held);
+  const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, seenFromInside(), held));
 
-  const startedAt = clock.now();
   every(held, 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
@@ -197,6 +201,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   return {
     issuer,
     address,
+    adminAddress,
     made,
     notes: [...secretNotes, ...(keeper?.notes ?? [])],
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
@@ -216,16 +221,47 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     },
   };
 
-  async function detail(): Promise<Detail> {
-    const why = await whyNotReady();
+  function seenFromInside(): AdminPages {
+    const startedAt = clock.now();
+    const loop = eventLoop();
+    held.defer(loop.stop);
+    every(held, 1_000, loop.tick);
+    const liveSessions = atLeisure(clock, () => services.sessions.countLive(clock.now()));
     return {
-      ready: why === undefined,
-      ...(why !== undefined && { why }),
-      upS: Math.floor((clock.now() - startedAt) / 1_000),
-      connections: wire.connections(),
-      hashesWaiting: house.hashes.waiting(),
-      revokedSessions: services.revoked.size(),
-      ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
+      async detail() {
+        const why = await whyNotReady();
+        return {
+          ready: why === undefined,
+          ...(why !== undefined && { why }),
+          version,
+          upS: Math.floor((clock.now() - startedAt) / 1_000),
+          connections: wire.connections(),
+          hashesWaiting: house.hashes.waiting(),
+          revokedSessions: services.revoked.size(),
+          keys: services.keyRing.states(),
+          ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
+          securityLog: house.securityLog.state(),
+          schema,
+        };
+      },
+      async metrics(format) {
+        const storeUp = await isStoreUp();
+        const seen = {
+          ...house,
+          clock,
+          settings,
+          wire: wire.counts(),
+          loop,
+          keys: services.keyRing.states(),
+          revokedSessions: services.revoked.size(),
+          limitCounters: limitCounters(),
+          certificate: keeper?.status(),
+          isReady: storeUp && !draining,
+          isStoreUp: storeUp,
+          liveSessions: await liveSessions(),
+        };
+        return showMetrics(seen, format);
+      },
     };
   }
 }
@@ -289,16 +325,17 @@ function reopen(log: SecurityLog): string {
 
 async function listenForOperators(
   listen: NonNullable<Settings['adminListen']>,
-  detail: () => Promise<Detail>,
+  pages: AdminPages,
   held: AsyncDisposableStack,
-): Promise<void> {
-  const server = adminServer(detail);
+): Promise<AddressInfo> {
+  const server = adminServer(pages);
   server.listen(listen.port, listen.host);
   await once(server, 'listening');
   held.defer(() => {
     server.close();
     server.closeAllConnections();
   });
+  return server.address() as AddressInfo; // a TCP server's, not a pipe's
 }
 
 /** Repeats, one run at a time; a run that fails is logged, and the next one tries again. */

@@ -32,6 +32,8 @@ for (const how of ['at once', 'behind'] as const) {
     await wait(20);
     sink.write('no room\n');
     sink.close();
+    await wait(20);
+    assert.deepEqual(sink.state(), { waitingBytes: 0, droppedLines: 101 });
   });
 }
 

@@ -112,6 +112,10 @@ function greetDemo(running: Running, voice: Voice): void {
   facts(voice, [...made.map(({ what, where, how }) => [what, `${where}${how === 'kept' ? '' : voice.paint('dim', `  ${how}`)}`] as const), ['security log', files.securityLog]]);
   voice.line();
   listening(voice, settings.tlsAtProxy ? `http://localhost:${address.port}, for the proxy that ends TLS` : `https://localhost:${address.port}`);
+  facts(voice, [
+    ...(settings.docsPage && !settings.tlsAtProxy ? [['to read and try', `https://localhost:${address.port}/docs`] as const] : []),
+    ...(running.adminAddress ? [['for operators', forOperators(running)] as const] : []),
+  ]);
   voice.line();
   if (!settings.tlsAtProxy) {
     voice.line('To try it, paste these into another terminal:');
@@ -122,7 +126,8 @@ function greetDemo(running: Running, voice: Voice): void {
   voice.line('Ctrl-C ends it.');
 }
 
-function greet({ settings, issuer, address, files, hasUsers }: Running, voice: Voice): void {
+function greet(running: Running, voice: Voice): void {
+  const { settings, issuer, address, files, hasUsers } = running;
   const at = `${isIPv6(settings.host) ? `[${settings.host}]` : settings.host}:${address.port}`;
   listening(voice, settings.tlsAtProxy ? `http://${at}, for the proxy that ends TLS` : `https://${at}`);
   facts(voice, [
@@ -130,15 +135,18 @@ function greet({ settings, issuer, address, files, hasUsers }: Running, voice: V
     ['store', files.store],
     ...(hasUsers ? [] : [['users', 'none yet: "portcullis users add NAME" adds one'] as const]),
     ['limits', 'counted in this process'],
-    ['for operators', settings.adminListen ? `http://${listen.show(settings.adminListen)}/readyz` : 'none'],
+    ['for operators', forOperators(running)],
     ['security log', files.securityLog],
   ]);
 }
 
+const forOperators = ({ adminAddress: at }: Running): string =>
+  at ? `http://${listen.show({ host: at.address, port: at.port })}/metrics, /readyz` : 'none';
+
 const listening = (voice: Voice, where: string): void => { voice.line(`Listening on ${voice.paint(['bold', 'green'], where)}`); };
 
 function facts(voice: Voice, lines: readonly (readonly [what: string, value: string])[]): void {
-  const width = Math.max(...lines.map(([what]) => what.length));
+  const width = Math.max(0, ...lines.map(([what]) => what.length));
   for (const [what, value] of lines) voice.line(`  ${voice.paint('bold', what.padEnd(width))}  ${value}`);
 }
 

@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { ClientAddress, Clock } from '@portcullis/guard';
 import { type ClientAuth, type ClientFault, clientOf, faultInHandshake } from './wire/client-auth.ts';
-import { type Connection, type Connections, held, makeConnections } from './wire/connections.ts';
+import { type Connection, type Connections, held, makeConnections, type Phase } from './wire/connections.ts';
 import { http1 } from './wire/http1.ts';
 import { http2 } from './wire/http2.ts';
 import { readProxyHeader } from './wire/proxy-protocol.ts';
@@ -81,6 +81,15 @@ export type Wire = {
   /** Takes no further connection and lets what is in flight end, for at most `graceMs`. */
   close(graceMs: number): Promise<void>;
   connections(): number;
+  counts(): WireCounts;
+};
+
+export type WireCounts = {
+  /** Those that are open, by what they are at. */
+  readonly open: Readonly<Record<Phase['is'], number>>;
+  /** Since the start. */
+  readonly accepted: number;
+  readonly evicted: Connections['evicted'];
 };
 
 /** What both protocols need of the wire. */
@@ -189,6 +198,12 @@ export function makeWire(options: WireOptions): Wire {
     },
 
     connections: () => connections.all.size,
+
+    counts() {
+      const open = { opening: 0, http1: 0, http2: 0, leaving: 0 };
+      for (const { phase } of connections.all) open[phase.is] += 1;
+      return { open, accepted, evicted: connections.evicted };
+    },
   };
 
   function accept(socket: Socket): void {

@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { Problem } from '@portcullis/guard';
+import { Problem, stopwatch } from '@portcullis/guard';
 import type { HashAnswer, HashRequest } from './hash-worker.ts';
+import { type Histogram, histogram } from './histogram.ts';
 
 export type HashPoolOptions = {
   /** How many passwords are hashed at a time. Default: one core fewer than there are, at least one. */
@@ -30,8 +31,12 @@ export type HashPool = {
    */
   verify(password: string, phc: string | undefined, signal?: AbortSignal): Promise<boolean>;
   waiting(): number;
-  /** What was computed since the start; `hash` and `verify` are one each. */
-  done(): { readonly hashes: number };
+  /** How many are being hashed, of at most so many at a time. */
+  running(): { readonly now: number; readonly atMost: number };
+  /** Since the start. `hash` and `verify` are one hash each; `refused` got `server_busy`. */
+  done(): { readonly hashes: number; readonly refused: number };
+  /** How long those that were served had waited. */
+  readonly waits: Histogram;
   /** Refuses whoever waits or is being served, and ends the threads. */
   close(): Promise<void>;
 };
@@ -49,14 +54,18 @@ export function hashPool({
   /** In order of arrival; the value takes its job out again. */
   const queue = new Map<Job, () => void>();
   const crew = Array.from({ length: threads }, () => hashThread(next));
+  const waits = histogram([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2]);
   let hashes = 0;
+  let refused = 0;
   let closed = false;
 
   return {
     hash: async (password, signal) => String(await ask({ does: 'hash', password }, signal)),
     verify: async (password, phc, signal) => (await ask({ does: 'verify', password, phc }, signal)) === true,
     waiting: () => queue.size,
-    done: () => ({ hashes }),
+    running: () => ({ now: crew.filter((thread) => !thread.isFree()).length, atMost: threads }),
+    done: () => ({ hashes, refused }),
+    waits,
     async close() {
       closed = true;
       for (let job = next(); job; job = next()) job.reject(busy('closing', 1));
@@ -65,13 +74,24 @@ export function hashPool({
   };
 
   async function ask(request: HashRequest, signal?: AbortSignal): Promise<string | boolean> {
+    try {
+      return await serve(request, signal);
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'server_busy') refused += 1;
+      throw error;
+    }
+  }
+
+  async function serve(request: HashRequest, signal?: AbortSignal): Promise<string | boolean> {
     signal?.throwIfAborted();
     if (closed) throw busy('closed', 1);
     const { promise, resolve, reject } = Promise.withResolvers<HashAnswer>();
-    const job: Job = { request, resolve, reject };
+    const job: Job = { request, since: stopwatch(), resolve, reject };
     const free = crew.find((thread) => thread.isFree());
-    if (free) free.take(job);
-    else if (queue.size < maxWaiting) wait(job, signal);
+    if (free) {
+      waits.observe(0);
+      free.take(job);
+    } else if (queue.size < maxWaiting) wait(job, signal);
     else throw busy(`${maxWaiting} are waiting`, 1);
 
     const answer = await promise;
@@ -101,12 +121,15 @@ export function hashPool({
     if (!first) return undefined;
     const [job, leave] = first;
     leave();
+    waits.observe((stopwatch() - job.since) / 1_000);
     return job;
   }
 }
 
 type Job = {
   readonly request: HashRequest;
+  /** By the stopwatch. */
+  readonly since: number;
   readonly resolve: (answer: HashAnswer) => void;
   readonly reject: (why: unknown) => void;
 };

@@ -9,6 +9,8 @@ export interface LineSink {
   write(line: string): void;
   /** Goes on in another file, which it owns from then on; the line that is being written ends where it began, and nothing is lost. */
   moveTo(fd: number): void;
+  /** Bytes that are still to be written, and how many lines were lost since the start because they could not be. */
+  state(): { readonly waitingBytes: number; readonly droppedLines: number };
   /** Tries once to write what is still waiting. */
   close(): void;
 }
@@ -24,11 +26,12 @@ export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
   let waiting: string[] = [];
   let size = 0;
   let isWriting = false;
+  let dropped = 0;
 
   return {
     write(line) {
-      if (how === 'at once') return tryToWrite(fd, line);
-      if (size + line.length > MAX_WAITING) return;
+      if (how === 'at once') return tryToWrite(line);
+      if (size + line.length > MAX_WAITING) return void (dropped += 1);
       waiting.push(line);
       size += line.length;
       if (!isWriting) put(takeWaiting());
@@ -38,7 +41,8 @@ export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
       next = other;
       if (!isWriting) move();
     },
-    close: () => tryToWrite(next ?? fd, takeWaiting()),
+    state: () => ({ waitingBytes: size, droppedLines: dropped }),
+    close: () => tryToWrite(takeWaiting()),
   };
 
   function move(): void {
@@ -59,17 +63,20 @@ export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
     isWriting = bytes.length > 0;
     if (!isWriting) return;
     write(fd, bytes, (error, written) => {
-      if (error?.code === 'EAGAIN') setTimeout(put, AGAIN_MS, bytes, true).unref();
-      else if (error || written === bytes.length) put(takeWaiting());
-      else put(bytes.subarray(written), true);
+      if (error?.code === 'EAGAIN') return void setTimeout(put, AGAIN_MS, bytes, true).unref();
+      if (!error && written < bytes.length) return put(bytes.subarray(written), true);
+      if (error) dropped += linesIn(bytes);
+      put(takeWaiting());
     });
+  }
+
+  function tryToWrite(what: string | Buffer): void {
+    try {
+      writeSync(next ?? fd, Buffer.from(what));
+    } catch {
+      dropped += linesIn(what); // see above
+    }
   }
 }
 
-function tryToWrite(fd: number, what: string | Buffer): void {
-  try {
-    writeSync(fd, Buffer.from(what));
-  } catch {
-    // see above
-  }
-}
+const linesIn = (what: string | Buffer): number => what.toString().split('\n').length - 1;

@@ -1,8 +1,9 @@
 import { constants, openSync } from 'node:fs';
 import type { Clock, Refusal } from '@portcullis/guard';
 import pino from 'pino';
-import { lineSink } from './line-sink.ts';
+import { type LineSink, lineSink } from './line-sink.ts';
 import { refusalSums } from './refusal-sums.ts';
+import { type Tally, tally } from './tally.ts';
 
 /**
  * The log of suspicious acts: one JSON line each. No password, token or hash is ever handed to it, and untrusted text
@@ -12,7 +13,10 @@ export interface SecurityLog {
   /** The first refusal of a code from an address block at once; more of the same, summed, once a minute. */
   refused(refusal: Refusal): void;
   /** An act that is on record, in the audit as well. */
-  acted(act: Readonly<Record<string, unknown>>): void;
+  acted(act: Readonly<Record<string, unknown>> & { readonly act: string }): void;
+  /** How many acts of each kind there were since the start. */
+  readonly acts: Tally;
+  state: LineSink['state'];
   /** Writes what a minute has summed up. */
   flush(): void;
   /**
@@ -34,11 +38,17 @@ export function securityLog(on: { file: string; clock: Clock; sync?: boolean }):
   const sink = lineSink(standard[on.file] ?? open(), on.sync ? 'at once' : 'behind');
   const time = (): string => `,"time":"${new Date(on.clock.now()).toISOString()}"`;
   const log = pino({ base: null, timestamp: time, formatters: { level: (level) => ({ level }) } }, sink);
+  const acts = tally();
   const sums = refusalSums({ clock: on.clock, tell: (line) => log.warn({ act: 'refused', ...line }) });
 
   return {
     refused: sums.add,
-    acted: (act) => log.info(act),
+    acted(act) {
+      acts.add(act.act);
+      log.info(act);
+    },
+    acts,
+    state: sink.state,
     flush: () => sums.tell(),
     reopen() {
       if (standard[on.file] !== undefined) return 'no file';

@@ -23,7 +23,7 @@ export const table = [
   // Where it listens, and what it keeps where
   { name: 'host',                     env: 'HOST',                        kind: address,                          default: '0.0.0.0',              dev: '127.0.0.1',                 says: 'The address to listen on. "::" is IPv6 and IPv4.' },
   { name: 'port',                     env: 'PORT',                        kind: port,                             default: '5000',                                                   says: 'The port, which speaks HTTPS only. 0 is any free one.' },
-  { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where the details of readiness are served (/readyz), in clear and to anyone who can reach it.' },
+  { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where metrics (/metrics) and the details of readiness (/readyz) are served, in clear and to anyone who can reach it.' },
   { name: 'dataDir',                  env: 'DATA_DIR',                    kind: path,                             default: '.portcullis/data',     dev: '.portcullis/dev',           says: 'The folder for everything that is kept.' },
   { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database; a relative path is a file in the data folder.' },
   { name: 'logFile',                  env: 'LOG_FILE',                    kind: path,                             default: 'security.log',                                           says: 'The security log; a relative path is a file in the data folder, "stdout" is the standard output.' },
@@ -46,6 +46,9 @@ export const table = [
   // Gate 3, CORS
   { name: 'corsOrigins',              env: 'CORS_ORIGINS',                kind: origins,                          default: '',                     dev: 'https://your-frontend.com', says: 'The front ends that a browser lets talk to this API.' },
   { name: 'corsMaxAgeMs',             env: 'CORS_MAX_AGE',                kind: duration('0', '24 hours'),        default: '10 minutes',                                             says: 'How long a browser may remember the answer to a preflight.' },
+
+  // Pages
+  { name: 'docsPage',                 env: 'DOCS_PAGE',                   kind: yesNo,                            default: 'false',                dev: 'true',                      says: 'Whether /docs shows this API as a page to read and to try. A page on the origin of an API is one thing more to attack, so serve has none unless told.' },
 
   // Gate 4, token
   { name: 'issuer',                   env: 'ISSUER',                      kind: issuer,                                                            madeBy: 'dev',                    says: 'The URL of this server, as callers know it: the iss of its tokens.' },

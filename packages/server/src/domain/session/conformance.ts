@@ -332,6 +332,7 @@ export function sessionsConformance(name: string, make: Make): void {
       assert.deepEqual(await ids({ at: start + 9, limit: 10, userId: 'usr_1' }), ['ses_1', 'ses_2']);
       assert.deepEqual(await ids({ at: start + 9, limit: 2 }), ['ses_3', 'ses_1']);
       assert.deepEqual(await ids({ at: start + 9, limit: 10, userId: 'usr_3' }), []);
+      assert.deepEqual([await sessions.countLive(start + 8), await sessions.countLive(start + 9)], [4, 3]);
     });
 
     test('revoked is what has ended while an access token may live, until exactly its end', async (t) => {

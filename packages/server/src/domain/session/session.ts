@@ -68,6 +68,8 @@ export interface Sessions {
   find(id: string): Promise<Session | undefined>;
   /** Living ones, newest first. */
   listLive(page: { userId?: string; at: number; limit: number }): Promise<Session[]>;
+  /** How many are living. */
+  countLive(at: number): Promise<number>;
   /** Ended ones of which an access token may still live: what a revocation list holds. */
   listRevoked(at: number): Promise<Ended[]>;
   /** Clears the seals of rotations before this time; says how many. */

@@ -25,6 +25,7 @@ export type Connection = {
 
 /** What a connection is at: opening, HTTP/1.1, HTTP/2, or leaving. */
 export type Phase = {
+  readonly is: 'opening' | 'http1' | 'http2' | 'leaving';
   /** Is a request in flight? */
   busy(): boolean;
   /** Ends what will be overdue at the next check, which comes at `by`. */
@@ -75,17 +76,20 @@ export function makeConnections({
 }) {
   const all = new Set<Connection>();
   const blocks = new Map<string, Set<Connection>>();
+  const evicted = { 'all connections': 0, 'one address': 0 };
   let uses = 0;
   let whenEmpty: (() => void) | undefined;
 
   return {
     all: all as ReadonlySet<Connection>,
+    /** How many had to make room, by which bound. */
+    evicted: evicted as Readonly<typeof evicted>,
 
     /** A new connection, with room made for it. */
     add(socket: Socket, address: string): Connection {
       const from = clientAddress(address, ipv6Prefix);
       const neighbours = makeRoomIn(from);
-      if (all.size >= max) end(longestIdle(all));
+      if (all.size >= max) evict('all connections', all);
 
       const connection: Connection = { socket, from, encrypted: false, phase: opening(socket), used: ++uses, response: undefined };
       all.add(connection);
@@ -111,6 +115,7 @@ export function makeConnections({
     leave(connection: Connection): void {
       const since = clock.now();
       connection.phase = {
+        is: 'leaving',
         busy: no,
         check: (by) => {
           if (by >= since + times.lingerMs) end(connection);
@@ -137,7 +142,7 @@ export function makeConnections({
   function makeRoomIn({ address, block }: ClientAddress): Set<Connection> | undefined {
     if (isProxy(address)) return undefined;
     const neighbours = blocks.get(block) ?? new Set();
-    if (neighbours.size >= maxPerAddress) end(longestIdle(neighbours));
+    if (neighbours.size >= maxPerAddress) evict('one address', neighbours);
     return neighbours;
   }
 
@@ -145,6 +150,7 @@ export function makeConnections({
   function opening(socket: Socket, late: () => void = () => socket.destroy()): Phase {
     const due = clock.now() + times.handshakeMs;
     return {
+      is: 'opening',
       busy: no,
       check: (by) => {
         if (by >= due) late();
@@ -152,6 +158,11 @@ export function makeConnections({
       drain: nothing,
       finish: () => socket.destroy(),
     };
+  }
+
+  function evict(bound: keyof typeof evicted, among: ReadonlySet<Connection>): void {
+    end(longestIdle(among));
+    evicted[bound] += 1;
   }
 
   /** Counts as gone at once: the close that follows takes a turn of the event loop. */

@@ -106,6 +106,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     let worked = false;
     let stirred = false;
     return {
+      is: 'http1',
       busy: () => isBusy(connection),
       check(by) {
         if (isSlow(by, socket.writableLength, socket.bytesWritten - socket.writableLength)) return connections.end(connection);

@@ -87,6 +87,7 @@ export function http2({ connections, handle, refusal, clock, times, state }: Sha
     });
 
     return {
+      is: 'http2',
       busy: () => streams.size > 0,
       check(by) {
         let waiting = 0;

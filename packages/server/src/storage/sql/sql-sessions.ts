@@ -112,6 +112,16 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
       return rows.map(toSession);
     },
 
+    async countLive(at) {
+      const { count } = await db
+        .selectFrom('sessions')
+        .select((eb) => eb.fn.countAll<number>().as('count'))
+        .where('ended_at', 'is', null)
+        .where('expires_at', '>', at)
+        .executeTakeFirstOrThrow();
+      return Number(count);
+    },
+
     listRevoked: async (at) =>
       (
         await db
