@@ -75,7 +75,7 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_limits_hit_total',
     type: 'counter',
-    help: 'Requests that a limit refused, by the limit. Everyone at once under one limit: is X-Forwarded-For missing at the proxy?',
+    help: 'Requests that a limit refused, by the limit. Where everyone is refused at once, the proxy does not send X-Forwarded-For.',
     labels: { rule: 'the route and its limit, as in the settings' },
     read: ({ traffic: { limitsHit } }) => by('rule', limitsHit.all()),
   },

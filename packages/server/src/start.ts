@@ -258,7 +258,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
           certificate: keeper?.status(),
           isReady: storeUp && !draining,
           isStoreUp: storeUp,
-          liveSessions: await liveSessions(),
+          liveSessions: storeUp ? await liveSessions() : undefined,
         };
         return showMetrics(seen, format);
       },
