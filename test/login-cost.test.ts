@@ -12,7 +12,7 @@ let calls: string[] = [];
 
 const counting = (stores: Stores, shown: (call: string) => string): Stores =>
   Object.fromEntries(
-    (['users', 'credentials', 'sessions', 'keys', 'audit'] as const).map((name) => [
+    (['users', 'credentials', 'sessions', 'keys', 'audit', 'guesses'] as const).map((name) => [
       name,
       new Proxy(stores[name], {
         get(store, method: string) {
@@ -24,7 +24,7 @@ const counting = (stores: Stores, shown: (call: string) => string): Stores =>
         },
       }),
     ]),
-  ) as Stores; // the same five
+  ) as Stores; // the same six
 
 const counted = (house: House): House => ({
   ...house,

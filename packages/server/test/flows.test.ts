@@ -480,12 +480,13 @@ function counting(services: Services): { on: Services; calls: string[] } {
             };
       },
     });
-  const stores = <S extends Pick<Services, 'users' | 'credentials' | 'sessions' | 'keys' | 'audit'>>(of: S) => ({
+  const stores = <S extends Pick<Services, 'users' | 'credentials' | 'sessions' | 'keys' | 'audit' | 'guesses'>>(of: S) => ({
     users: counted('users', of.users),
     credentials: counted('credentials', of.credentials),
     sessions: counted('sessions', of.sessions),
     keys: counted('keys', of.keys),
     audit: counted('audit', of.audit),
+    guesses: counted('guesses', of.guesses),
   });
   const together: Services['together'] = (work) => {
     calls.push('together');

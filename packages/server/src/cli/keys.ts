@@ -89,7 +89,7 @@ export const keys = [
 ];
 
 /** The master secret, once it has opened the keys that are there: one sealed under another would keep the server from starting. */
-async function openSecret(on: On, { services }: Desk): Promise<string> {
+export async function openSecret(on: On, { services }: Desk): Promise<string> {
   const { keyRing } = await import('../domain/key/key-ring.ts');
   const { findDemoSecret } = await import('../demo.ts');
   const settings = on.settings();

@@ -13,8 +13,11 @@ export function addLogin(app: Server, on: Services, limits: readonly string[]): 
       schema: { summary: 'Open a session', body: Credentials, response: { 200: Tokens } },
     },
     async (request, reply) => {
-      await request.countUsername(usernameKey(request.body.username));
-      return tokenBody(await whileWaitedFor(request, reply, (gone) => login(on, request.body, { ...sender(request), gone })));
+      const { username, password, device_token: deviceToken } = request.body;
+      await request.countUsername(usernameKey(username));
+      return tokenBody(
+        await whileWaitedFor(request, reply, (gone) => login(on, { username, password, deviceToken }, { ...sender(request), gone })),
+      );
     },
   );
 }

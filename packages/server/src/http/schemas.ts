@@ -11,6 +11,11 @@ export const Credentials = z
   .strictObject({
     username: wellFormed(1_024).describe('Any spelling of the name: case and compatibility forms are folded.'),
     password: wellFormed(4_096).describe('Exactly as it was set.'),
+    device_token: z
+      .string()
+      .max(1_024)
+      .optional()
+      .describe('What the last login from this device gave: strangers who guess at the name do not keep it out.'),
   })
   .meta({ id: 'Credentials' });
 
@@ -18,6 +23,10 @@ export const Tokens = z
   .object({
     access_token: z.string().describe('JWT (RFC 9068), for `Authorization: Bearer`.'),
     refresh_token: z.string().describe('Opaque, for POST /refresh, once.'),
+    device_token: z
+      .string()
+      .optional()
+      .describe('Of a login: keep it as long as you can, for the next one from this device. It opens nothing.'),
     token_type: z.literal('Bearer'),
     expires_in: z.int().min(0).max(86_400).describe('Seconds that the access token lives.'),
   })

@@ -11,6 +11,8 @@ export const auditActions = [
   'password_set',
   'key_made',
   'key_imported',
+  'guesses_cleared',
+  'password_spraying',
 ] as const;
 export type AuditAction = (typeof auditActions)[number];
 

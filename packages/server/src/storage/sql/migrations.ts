@@ -88,4 +88,15 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('audit_in_time').on('audit').columns(['at', 'id']).execute();
     },
   },
+  '0002_guesses': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('guesses')
+        .addColumn('key', 'text', (column) => column.primaryKey())
+        .addColumn('times', 'text', (column) => column.notNull())
+        .addColumn('keep_until', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema.createIndex('guesses_dead').on('guesses').column('keep_until').execute();
+    },
+  },
 };
