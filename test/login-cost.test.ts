@@ -115,6 +115,36 @@ describe('what a login costs', () => {
   });
 });
 
+test('over the guesses of a name: no hash, one look, the same answer, be the name known or not and the password right or wrong', async (t) => {
+  const { app, house } = await openApp(t, wideLimits, { house: counted });
+  await addUser(house.services, 'mallory', PASSWORD);
+  await disableUser(house.services, 'mallory');
+  const attempt = async (username: string, password: string, more = {}) => {
+    calls = [];
+    const hashed = house.hashes.done().hashes;
+    const { statusCode, headers, body } = await app.inject({
+      method: 'POST',
+      url: '/login',
+      headers: { host: 'localhost', 'content-type': 'application/json' },
+      payload: JSON.stringify({ username, password, ...more }),
+    });
+    const { 'x-request-id': _, date: __, ratelimit: ___, 'retry-after': retryAfter, ...steady } = headers;
+    const hashes = house.hashes.done().hashes - hashed;
+    return { statusCode, headers: steady, retryAfter, body: { ...JSON.parse(body), instance: '' }, hashes, calls };
+  };
+  for (const name of ['alice', 'nobody', 'mallory']) for (let i = 0; i < 5; i += 1) assert.equal((await attempt(name, 'x')).hashes, 1);
+  const first = await attempt('alice', 'x');
+  assert.deepEqual([first.statusCode, first.body.code, first.hashes, first.calls], [429, 'too_many_attempts', 0, ['(guesses.take)']]);
+  for (const name of ['alice', 'ALICE', 'nobody', 'mallory'])
+    for (const password of ['x', PASSWORD])
+      for (const more of [{}, { device_token: 'pdt_' }, { device_token: `pdt_${'A'.repeat(72)}` }]) {
+        const { retryAfter, ...others } = await attempt(name, password, more);
+        const { retryAfter: __, ...expected } = first;
+        assert.deepEqual(others, expected, name);
+        assert.ok(Number(retryAfter) > 50 && Number(retryAfter) <= 60, `${retryAfter}`);
+      }
+});
+
 test('over the limit of an address: no hash, no store, whatever it holds', async (t) => {
   const { app, house } = await openApp(t, { LOGIN_LIMITS: '1 per minute' }, { house: counted });
   const attempt = (payload: string) =>

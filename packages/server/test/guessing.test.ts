@@ -12,6 +12,7 @@ import type { Services, Tokens } from '../src/flows/services.ts';
 import { unlockUser } from '../src/flows/unlock-user.ts';
 import { openHouse } from '../src/house.ts';
 import { readSettings } from '../src/settings/read.ts';
+import { sqliteStore } from '../src/storage/sql/sql-store.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -127,6 +128,19 @@ suite('what a login costs, and to whom', () => {
     await addUser(services, 'ben', password);
     await login(quick, { username: 'ben', password }, from('192.0.2.1'));
     assert.equal(await services.guesses.deleteDead(Number.MAX_SAFE_INTEGER, 100), 1, 'only what failed is kept');
+  });
+
+  test('when the hash begins, the attempt is in the store, for every process to see', async (t) => {
+    const { services, file } = await makeHouse(t);
+    const other = sqliteStore(file);
+    t.after(() => other.close());
+    const seen: number[] = [];
+    const verify = async () => {
+      seen.push(await other.guesses.clear(services.guessPlaces.ofStrangers('anna'), services.clock.now()));
+      return false;
+    };
+    await refusal({ ...services, passwords: { ...services.passwords, verify } }, { username: 'anna', password });
+    assert.deepEqual(seen, [1]);
   });
 
   test('an attempt that was never hashed is given back: too many waiting, or nobody there any more', async (t) => {
@@ -286,5 +300,5 @@ async function makeHouse(t: TestContext) {
     house.securityLog.close();
     return readFileSync(join(folder, 'security.log'), 'utf8').trimEnd().split('\n');
   };
-  return { ...house, clock, lines };
+  return { ...house, clock, lines, file: join(folder, 'portcullis.db') };
 }
