@@ -145,18 +145,15 @@ suite('what a login costs, and to whom', () => {
 
   test('an attempt that was never hashed is given back: too many waiting, or nobody there any more', async (t) => {
     const { services } = await makeHouse(t);
-    const failing = (error: Problem<string>): Services => ({
-      ...services,
-      passwords: { ...services.passwords, verify: () => Promise.reject(error) },
-    });
-    for (const code of ['server_busy', 'request_malformed'] as const)
-      for (let i = 0; i < 7; i += 1)
-        assert.equal((await refusal(failing(new Problem<string>(code)), { username: 'anna', password })).code, code);
-    const gone: Services = {
-      ...services,
-      credentials: { ...services.credentials, findPassword: () => Promise.reject(new Problem<string>('unavailable')) },
+    const failing = (code: string) => async () => {
+      throw new Problem<string>(code);
     };
-    for (let i = 0; i < 7; i += 1) assert.equal((await refusal(gone, { username: 'anna', password })).code, 'unavailable');
+    for (const [code, on] of [
+      ['server_busy', { passwords: { ...services.passwords, verify: failing('server_busy') } }],
+      ['request_malformed', { passwords: { ...services.passwords, verify: failing('request_malformed') } }],
+      ['unavailable', { credentials: { ...services.credentials, findPassword: failing('unavailable') } }],
+    ] as const)
+      for (let i = 0; i < 7; i += 1) assert.equal((await refusal({ ...services, ...on }, { username: 'anna', password })).code, code);
     assert.equal(await services.guesses.deleteDead(Number.MAX_SAFE_INTEGER, 100), 0);
     await login(services, { username: 'anna', password }, from('192.0.2.1'));
   });
