@@ -30,6 +30,7 @@ describe('what body gets which answer', () => {
     test(`${what}: ${gets}`, async () => {
       for (const body of sent) {
         for (const type of types) {
+          if (gets === 'credentials_invalid') await store.guesses.deleteDead(Infinity, 100); // it is not about how many
           const ask = () => program.ask('POST', '/login', { body, headers: { 'content-type': type, ...headers } });
           const shown = `${type} ${JSON.stringify(body.toString().slice(0, 80))}`;
           if (gets === 'read') assert.equal((await ask()).status, 200, shown);

@@ -21,10 +21,11 @@ describe('the rows that let in', () => {
     assert.equal(status, 200);
     assert.equal(headers['content-type'], 'application/json; charset=utf-8');
     assert.deepEqual(
-      { ...json, access_token: '', refresh_token: '' },
-      { access_token: '', refresh_token: '', token_type: 'Bearer', expires_in: 900 },
+      { ...json, access_token: '', refresh_token: '', device_token: '' },
+      { access_token: '', refresh_token: '', device_token: '', token_type: 'Bearer', expires_in: 900 },
     );
     assert.match(json.refresh_token, /^prt_[\w-]{97}$/);
+    assert.match(json.device_token, /^pdt_[\w-]{72}$/);
     const { iat = 0, exp = 0, ...claims } = decodeJwt(json.access_token);
     assert.equal(exp - iat, 900);
     assert.deepEqual(Object.keys(claims).sort(), ['aud', 'auth_time', 'client_id', 'iss', 'jti', 'nbf', 'scope', 'sid', 'sub', 'username']);

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { suite, test } from 'node:test';
-import { demoUser, folderFor, type Program, runCommand, startProgram, wideLimits } from './support/program.ts';
+import { demoUser, folderFor, logIn, type Program, runCommand, startProgram, wideLimits } from './support/program.ts';
 
 /** A port is drawn anew at each start; the issuer must not change with it. */
 const settings = { ...wideLimits, SESSIONS_PER_USER: '10000', ISSUER: 'https://localhost' };
@@ -32,7 +32,8 @@ suite('kill -9', () => {
       for (let round = 0; round < rounds; round += 1) {
         const known: Known[] = [];
         const acted = killer(program, 20 + Math.floor(Math.random() * 60));
-        await Promise.all(Array.from({ length: 8 }, () => useUntilDead(program, known, acted)));
+        const { device } = await logIn(program); // a new one each round: what was in flight when it was killed stays counted
+        await Promise.all(Array.from({ length: 8 }, () => useUntilDead(program, device, known, acted)));
         assert.equal(await program.stop(), 'SIGKILL');
 
         program = await start();
@@ -76,10 +77,10 @@ function killer(program: Program, acts: number): () => void {
 }
 
 /** One client: logs in, refreshes, logs out, again and again; writes down what was answered. */
-async function useUntilDead(program: Program, known: Known[], acted: () => void): Promise<void> {
+async function useUntilDead(program: Program, device: string, known: Known[], acted: () => void): Promise<void> {
   try {
     for (;;) {
-      const { status, json } = await program.ask('POST', '/login', { json: demoUser });
+      const { status, json } = await program.ask('POST', '/login', { json: { ...demoUser, device_token: device } });
       assert.equal(status, 200);
       const session: Known = { access: [json.access_token], refresh: [json.refresh_token], state: 'living', unanswered: undefined };
       known.push(session);

@@ -12,7 +12,7 @@ let calls: string[] = [];
 
 const counting = (stores: Stores, shown: (call: string) => string): Stores =>
   Object.fromEntries(
-    (['users', 'credentials', 'sessions', 'keys', 'audit'] as const).map((name) => [
+    (['users', 'credentials', 'sessions', 'keys', 'audit', 'guesses'] as const).map((name) => [
       name,
       new Proxy(stores[name], {
         get(store, method: string) {
@@ -24,7 +24,7 @@ const counting = (stores: Stores, shown: (call: string) => string): Stores =>
         },
       }),
     ]),
-  ) as Stores; // the same five
+  ) as Stores; // the same six
 
 const counted = (house: House): House => ({
   ...house,
@@ -37,7 +37,7 @@ const counted = (house: House): House => ({
 
 describe('what a login costs', () => {
   const opened = shared(async (t) => {
-    const LOGIN_LIMITS = '1000000 per minute by ip; 30 per minute by username';
+    const LOGIN_LIMITS = '1000000 per minute by ip; 4 per minute by username';
     const { app, house } = await openApp(t, { ...wideLimits, LOGIN_LIMITS }, { house: counted });
     await addUser(house.services, 'mallory', PASSWORD);
     await disableUser(house.services, 'mallory');
@@ -64,12 +64,12 @@ describe('what a login costs', () => {
     return { status, headers, body: JSON.parse(body), hashes: house.hashes.done().hashes - hashed, calls };
   }
 
-  test('wrong password, unknown user, disabled user: one hash, the same reads, the same write, the same answer', async () => {
+  test('wrong password, unknown user, disabled user: one hash, the same reads, the same writes, the same answer', async () => {
     const first = await attempt({ username: 'alice', password: 'x' });
     assert.equal(first.status, 401);
     assert.equal(first.body.msg, 'Invalid credentials');
     assert.equal(first.hashes, 1);
-    assert.deepEqual(first.calls, ['users.findByName', 'credentials.findPassword', '(audit.tally)']);
+    assert.deepEqual(first.calls, ['(guesses.take)', 'users.findByName', 'credentials.findPassword', '(audit.tally)']);
     const steady = ({ headers: { 'x-request-id': _, date: __, ratelimit: ___, ...headers }, body, ...others }: typeof first) => ({
       ...others,
       headers,
@@ -105,7 +105,7 @@ describe('what a login costs', () => {
       assert.deepEqual([status, hashes, asked], [400, 0, []]);
     }
     let last = await attempt({ username: 'victim', password: 'x' });
-    for (let i = 1; i < 30; i += 1) last = await attempt({ username: 'victim', password: 'x' });
+    for (let i = 1; i < 4; i += 1) last = await attempt({ username: 'victim', password: 'x' });
     assert.deepEqual([last.status, last.hashes], [401, 1]);
     for (const username of ['victim', 'VICTIM', ' ｖictim ']) {
       const { status, hashes, calls: asked, body } = await attempt({ username, password: 'x' });
@@ -113,6 +113,36 @@ describe('what a login costs', () => {
     }
     assert.equal((await attempt({ username: 'alice', password: PASSWORD })).status, 200);
   });
+});
+
+test('over the guesses of a name: no hash, one look, the same answer, be the name known or not and the password right or wrong', async (t) => {
+  const { app, house } = await openApp(t, wideLimits, { house: counted });
+  await addUser(house.services, 'mallory', PASSWORD);
+  await disableUser(house.services, 'mallory');
+  const attempt = async (username: string, password: string, more = {}) => {
+    calls = [];
+    const hashed = house.hashes.done().hashes;
+    const { statusCode, headers, body } = await app.inject({
+      method: 'POST',
+      url: '/login',
+      headers: { host: 'localhost', 'content-type': 'application/json' },
+      payload: JSON.stringify({ username, password, ...more }),
+    });
+    const { 'x-request-id': _, date: __, ratelimit: ___, 'retry-after': retryAfter, ...steady } = headers;
+    const hashes = house.hashes.done().hashes - hashed;
+    return { statusCode, headers: steady, retryAfter, body: { ...JSON.parse(body), instance: '' }, hashes, calls };
+  };
+  for (const name of ['alice', 'nobody', 'mallory']) for (let i = 0; i < 5; i += 1) assert.equal((await attempt(name, 'x')).hashes, 1);
+  const first = await attempt('alice', 'x');
+  assert.deepEqual([first.statusCode, first.body.code, first.hashes, first.calls], [429, 'too_many_attempts', 0, ['(guesses.take)']]);
+  for (const name of ['alice', 'ALICE', 'nobody', 'mallory'])
+    for (const password of ['x', PASSWORD])
+      for (const more of [{}, { device_token: 'pdt_' }, { device_token: `pdt_${'A'.repeat(72)}` }]) {
+        const { retryAfter, ...others } = await attempt(name, password, more);
+        const { retryAfter: __, ...expected } = first;
+        assert.deepEqual(others, expected, name);
+        assert.ok(Number(retryAfter) > 50 && Number(retryAfter) <= 60, `${retryAfter}`);
+      }
 });
 
 test('over the limit of an address: no hash, no store, whatever it holds', async (t) => {

@@ -11,13 +11,17 @@ const PROXY = '127.0.0.1';
 const OTHER = '127.0.0.2';
 const ID = '0b0ad9a2-52c1-4b6c-8d1c-5f2e8f3a9f10';
 
+let names = 0;
+/** Someone else each time: here it is the address that counts, and not the name. */
+const nobody = () => ({ username: `nobody ${(names += 1)}`, password: 'x' });
+
 describe('behind a declared proxy', () => {
   const TRUSTED_PROXIES = `${PROXY}, 10.0.0.0/8, 2001:db8:ffff::/48`;
   const program = sharedProgram({ ...wideLimits, TRUSTED_PROXIES, LOGIN_LIMITS: '1 per minute' });
 
   const attempt = (forwarded: string | undefined, from?: string): Promise<Answer> =>
     program.ask('POST', '/login', {
-      json: { ...demoUser, password: 'x' },
+      json: nobody(),
       headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded },
       ...(from && { from }),
     });
@@ -75,7 +79,7 @@ describe('behind a declared proxy', () => {
 
   test('two X-Forwarded-For headers are one list', async () => {
     assertRefused(await attempt('203.0.113.60'), 'credentials_invalid');
-    const body = '{"username":"testuser","password":"x"}';
+    const body = JSON.stringify(nobody());
     const lines = `POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
     assertLimited(
       await speak(program, `${lines}X-Forwarded-For: 203.0.113.61\r\nX-Forwarded-For: 203.0.113.60\r\n\r\n${body}`, { from: PROXY }),
@@ -93,7 +97,7 @@ describe('behind a declared proxy', () => {
 
   test("other headers of that kind are nobody's word at all", async () => {
     assertRefused(
-      await program.ask('POST', '/login', { json: { ...demoUser, password: 'x' }, headers: { 'x-forwarded-for': '203.0.113.80' } }),
+      await program.ask('POST', '/login', { json: nobody(), headers: { 'x-forwarded-for': '203.0.113.80' } }),
       'credentials_invalid',
     );
     for (const name of [
@@ -108,7 +112,7 @@ describe('behind a declared proxy', () => {
       'x-http-method-override',
     ]) {
       const answer = await program.ask('POST', '/login', {
-        json: { ...demoUser, password: 'x' },
+        json: nobody(),
         headers: { 'x-forwarded-for': '203.0.113.80', [name]: name === 'forwarded' ? 'for=203.0.113.81' : '203.0.113.81' },
       });
       assertLimited(answer, 'login', 1, 60);

@@ -94,19 +94,27 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
   const ask = async (method: string, path: string, sent: Ask): Promise<Answer> => {
     const answer = await program.ask(method, path, sent);
     if (answer.status >= 400) told.push(answer.text, JSON.stringify(answer.headers));
-    for (const token of [answer.json?.access_token, answer.json?.refresh_token]) if (token !== undefined) keepToken(keep, token);
+    for (const token of [answer.json?.access_token, answer.json?.refresh_token, answer.json?.device_token])
+      if (token !== undefined) keepToken(keep, token);
     return answer;
   };
-  const logIn = async (username = 'anna') => (await ask('POST', '/login', { json: { username, password: password.second } })).json;
+  let device: string | undefined;
+  const logIn = async (username = 'anna') => {
+    const { json } = await ask('POST', '/login', { json: { username, password: password.second, device_token: device } });
+    device = json.device_token;
+    return json;
+  };
 
   const { access_token: access, refresh_token: refresh } = await logIn();
   for (const json of [
     { username: 'anna', password: password.wrong },
     { username: 'nobody', password: password.second },
+    { username: 'nobody', password: password.second, device_token: device },
+    { username: 'anna', password: password.wrong, device_token: device },
     { username: 'anna', password: password.second, more: 1 },
     { username: 'anna', password: [password.second] },
   ]) {
-    for (let i = 0; i < 7; i += 1) assert.notEqual((await ask('POST', '/login', { json })).status, 200);
+    for (let i = 0; i < 6; i += 1) assert.notEqual((await ask('POST', '/login', { json })).status, 200);
   }
   for (const body of [
     `{"username":"anna","password":"${password.second}"`,
@@ -149,7 +157,9 @@ function keepToken(keep: Keep, token: string): void {
   keep('token', token);
   const proof = token.startsWith('prt_')
     ? Buffer.from(token.slice(4, -6), 'base64url').subarray(20)
-    : Buffer.from(token.split('.')[2] ?? '', 'base64url');
+    : token.startsWith('pdt_')
+      ? Buffer.from(token.slice(4), 'base64url').subarray(22)
+      : Buffer.from(token.split('.')[2] ?? '', 'base64url');
   keep('proof of token', proof);
   if (token.startsWith('prt_')) keep('secret of token', proof.subarray(0, 32));
 }

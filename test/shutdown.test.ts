@@ -7,11 +7,12 @@ import { demoUser, logIn, type Program, startProgram, wideLimits } from './suppo
 
 /** What came of a request: `not sent` where the server cannot have begun with it, so that anyone may ask again elsewhere. */
 type Outcome = 'answered' | 'not sent' | { readonly cut: unknown };
+type LoggedIn = Awaited<ReturnType<typeof logIn>>;
 type Client = { send(path: '/login' | '/protected'): Promise<Outcome>; leave(): void };
 
 test('SIGTERM under load: no request is cut, over HTTP/1.1 and HTTP/2, and it ends with 0', { timeout: 60_000 }, async (t) => {
   const program = await startProgram(t, { settings: { ...wideLimits, SESSIONS_PER_USER: '10000' } });
-  const { access } = await logIn(program);
+  const [one, two] = [await logIn(program), await logIn(program)]; // devices: of strangers, not so many may try at once
   const answered = { http1: 0, http2: 0 };
   const cut: unknown[] = [];
   let isEnding = false;
@@ -29,8 +30,8 @@ test('SIGTERM under load: no request is cut, over HTTP/1.1 and HTTP/2, and it en
     }
   };
   const clients = [
-    ...Array.from({ length: 6 }, () => use('http1', () => overHttp1(program, access))),
-    ...Array.from({ length: 6 }, () => use('http2', () => overHttp2(program, access))),
+    ...Array.from({ length: 6 }, () => use('http1', () => overHttp1(program, one))),
+    ...Array.from({ length: 6 }, () => use('http2', () => overHttp2(program, two))),
   ];
   while (cut.length === 0 && (answered.http1 < 60 || answered.http2 < 60)) await new Promise(setImmediate);
   const before = answered.http1 + answered.http2;
@@ -43,14 +44,14 @@ test('SIGTERM under load: no request is cut, over HTTP/1.1 and HTTP/2, and it en
 });
 
 /** One connection at a time, kept as long as the server keeps it. */
-function overHttp1({ port, ca }: Program, access: string): Client {
+function overHttp1({ port, ca }: Program, { access, device }: LoggedIn): Client {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   return {
     leave: () => agent.destroy(),
     send: (path) =>
       new Promise((resolve) => {
         let isSecure = false;
-        const body = path === '/login' ? JSON.stringify(demoUser) : undefined;
+        const body = path === '/login' ? JSON.stringify({ ...demoUser, device_token: device }) : undefined;
         const sent = request(
           {
             host: '127.0.0.1',
@@ -85,7 +86,7 @@ function overHttp1({ port, ca }: Program, access: string): Client {
 }
 
 /** One session at a time; a stream that the server refused, or that came after its farewell, was not begun (RFC 9113 section 8.7). */
-function overHttp2({ port, ca }: Program, access: string): Client {
+function overHttp2({ port, ca }: Program, { access, device }: LoggedIn): Client {
   let session: ClientHttp2Session | undefined;
 
   async function open(): Promise<ClientHttp2Session | undefined> {
@@ -99,7 +100,7 @@ function overHttp2({ port, ca }: Program, access: string): Client {
     async send(path) {
       if (!session || session.closed || session.destroyed) session = await open();
       if (!session) return 'not sent';
-      const body = path === '/login' ? JSON.stringify(demoUser) : undefined;
+      const body = path === '/login' ? JSON.stringify({ ...demoUser, device_token: device }) : undefined;
       const stream = session.request({
         ':path': path,
         ':method': body === undefined ? 'GET' : 'POST',

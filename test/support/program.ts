@@ -230,8 +230,8 @@ export const wideLimits = {
 export async function logIn(
   program: Program,
   who: { username: string; password: string } = demoUser,
-): Promise<{ access: string; refresh: string }> {
+): Promise<{ access: string; refresh: string; device: string }> {
   const { status, json, text } = await program.ask('POST', '/login', { json: who });
   if (status !== 200) throw new Error(`login: ${status} ${text}`);
-  return { access: json.access_token, refresh: json.refresh_token };
+  return { access: json.access_token, refresh: json.refresh_token, device: json.device_token };
 }

@@ -10,7 +10,7 @@ export function problemsReference(): string {
     '# Problems',
     '',
     'Every refusal is JSON by RFC 9457: `type title status detail instance`, and `code` (stable: branch on it), `msg` (the short text), on 429',
-    '`message` and `violated-policies`. `instance` is the id of the request, as in `X-Request-Id`.',
+    '`message`, and of a limit `violated-policies`. `instance` is the id of the request, as in `X-Request-Id`.',
     '',
     'The first refusal of a code from an address block in a minute is in the security log with its id; the others are summed in one line a minute,',
     'which carries the last id. 503s go to standard error in the same way, faults (500) each with its id; logins, logouts and replays are in the audit with theirs.',

@@ -24,5 +24,6 @@ export {
   type ProblemRow,
   type ProblemTable,
 } from './problem.ts';
+export { type RecentMap, recentMap } from './recent-map.ts';
 export type { GuardedRoute } from './route-table.ts';
 export type { Revocations } from './revocation.ts';

@@ -114,7 +114,7 @@ export function problemBody(code: string, row: ProblemRow, instance: string, ext
     instance,
     code,
     msg: row.msg ?? row.title,
-    ...(row.status === 429 && { message: row.title }),
+    ...(row.status === 429 && { message: 'Too Many Requests' }),
     ...(extra.violatedPolicies && { 'violated-policies': extra.violatedPolicies }),
   };
 }

@@ -22,7 +22,7 @@ export type Desk = {
 
 export type DeskServices = Pick<
   Services,
-  'users' | 'credentials' | 'sessions' | 'keys' | 'audit' | 'clock' | 'together' | 'passwords' | 'checkNewPassword' | 'revoked'
+  'users' | 'credentials' | 'sessions' | 'keys' | 'audit' | 'guesses' | 'clock' | 'together' | 'passwords' | 'checkNewPassword' | 'revoked'
 >;
 
 /**
@@ -43,7 +43,11 @@ export function openDesk({ settings, clock = systemClock() }: { settings: Settin
     settings,
     // The standard output of a command is its answer, so a log that goes there goes beside it.
     log: () => (log ??= securityLog({ file: settings.logFile === 'stdout' ? 'stderr' : logFile(settings), clock, sync: true })),
-    passwords: { hash: (password) => pool().hash(password), verify: (password, hash) => pool().verify(password, hash) },
+    passwords: {
+      hash: (password) => pool().hash(password),
+      verify: (password, hash) => pool().verify(password, hash),
+      assertRoom: () => pool().assertRoom(),
+    },
   });
   return {
     services,
@@ -75,6 +79,7 @@ export function deskServices({ store, clock, settings, log, passwords, onChanged
     sessions: store.sessions,
     keys: store.keys,
     audit: store.audit,
+    guesses: store.guesses,
     clock,
     passwords,
     together: loggedTogether(store.together, log),

@@ -1,9 +1,11 @@
 import type { Clock } from '@portcullis/guard';
 import { databaseFile, deskServices, logFile } from './desk.ts';
-import { failureTally } from './domain/audit/failure-tally.ts';
+import { guessPlaces } from './domain/guess/guess-places.ts';
+import { sprayWatch } from './domain/guess/spraying.ts';
 import { keyRing } from './domain/key/key-ring.ts';
 import { csrfTokens } from './domain/session/csrf-tokens.ts';
 import { accessTokenMint } from './domain/token/access-token.ts';
+import { deviceTokens } from './domain/token/device-token.ts';
 import { refreshTokens } from './domain/token/refresh-token.ts';
 import type { Services } from './flows/services.ts';
 import { ownFolder } from './lib/files.ts';
@@ -53,7 +55,9 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     csrfTokens: csrfTokens(secrets),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
     keyRing: ring,
-    failureTally: failureTally({ clock }),
+    guessPlaces: guessPlaces(secrets[0]),
+    deviceTokens: deviceTokens(secrets),
+    sprayWatch: sprayWatch({ clock }),
     lifetimes: settings,
   };
   const everything = held.move();

@@ -7,6 +7,7 @@ import { suite, test, type TestContext } from 'node:test';
 import { Kysely, sql } from 'kysely';
 import { auditConformance } from '../src/domain/audit/conformance.ts';
 import { credentialsConformance } from '../src/domain/credential/conformance.ts';
+import { guessesConformance } from '../src/domain/guess/conformance.ts';
 import { keysConformance } from '../src/domain/key/conformance.ts';
 import { sessionsConformance } from '../src/domain/session/conformance.ts';
 import { usersConformance } from '../src/domain/user/conformance.ts';
@@ -26,6 +27,7 @@ for (const [engine, make] of Object.entries(engines)) {
   sessionsConformance(`sessions, ${engine}`, make);
   keysConformance(`keys, ${engine}`, make);
   auditConformance(`audit, ${engine}`, make);
+  guessesConformance(`guesses, ${engine}`, make);
 }
 
 suite('SQLite alone', () => {

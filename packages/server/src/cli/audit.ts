@@ -7,7 +7,7 @@ import { whole } from './whole.ts';
 
 type ShownEntry = { id: string; at: number; action: string; count: number; by: string; username: string | undefined; userId: string | undefined; sessionId: string | undefined; address: string | undefined; requestId: string | undefined; reason: string | undefined };
 
-const alarming: readonly string[] = ['refresh_replayed'] satisfies AuditAction[];
+const alarming: readonly string[] = ['refresh_replayed', 'password_spraying'] satisfies AuditAction[];
 const noteworthy: readonly string[] = ['login_failed', 'user_disabled', 'user_removed', 'sessions_ended'] satisfies AuditAction[];
 
 const entryColumns: readonly Column<ShownEntry>[] = [
@@ -40,7 +40,7 @@ export const audit = [
     },
     summary: 'List who did what when, newest first',
     about: [
-      'The sixth and later failed logins of a name in a day are summed by the minute: "×12" says how many.',
+      'From an address block that has failed at ten names within an hour, failed logins are summed by the hour: "×12" says how many.',
       'A narrow terminal shows less; --json has all, also the ids of sessions and requests.',
     ],
     examples: [['audit list', 'the last 50'], ['audit list --action login_failed --username alice', 'who guesses at alice'], ['audit list --request 018f…', 'what an answer was about'], ['audit list --limit 100000 --json', 'for a program']],

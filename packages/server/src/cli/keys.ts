@@ -140,7 +140,7 @@ export const keys = [
  * The master secret, once it has opened the keys that are there: one sealed under another would keep the server from starting.
  * While it is being changed, the one that the latest key is sealed under: that one the server has, whether it was started anew or not.
  */
-async function openSecret(on: On, { services }: Desk): Promise<string> {
+export async function openSecret(on: On, { services }: Desk): Promise<string> {
   const { keyRing } = await import('../domain/key/key-ring.ts');
   const { findDemoSecret } = await import('../demo.ts');
   const settings = on.settings();

@@ -126,6 +126,29 @@ export const users = [
   }),
 
   command({
+    name: 'users unlock',
+    modes: ['admin', 'dev'],
+    settings: 'store',
+    args: { user },
+    summary: 'Forget what strangers have guessed at a user, and let the next one try',
+    about: [
+      'For who is kept out by "too_many_attempts" and has no device that is known. While guessing goes on, it is soon kept out again: the address blocks in the security log can be shut out before this server.',
+      'The counts are kept under the master secret, so this needs PORTCULLIS_MASTER_SECRET (or PORTCULLIS_MASTER_SECRET_FILE), the one that the server has. A running server knows at once.',
+    ],
+    examples: [['users unlock alice', 'by name']],
+    columns: [{ key: 'username' }, { key: 'id' }, { key: 'guessesCleared' }],
+    says: ({ username, guessesCleared }) => `Unlocked "${username}": ${guessesCleared} ${guessesCleared === 1 ? 'guess' : 'guesses'} forgotten.`,
+    async does(on, given) {
+      const { guessPlaces } = await import('../domain/guess/guess-places.ts');
+      const { unlockUser } = await import('../flows/unlock-user.ts');
+      const { openSecret } = await import('./keys.ts');
+      const desk = await on.desk();
+      const { user: { username, id }, cleared } = await unlockUser({ ...desk.services, guessPlaces: guessPlaces(await openSecret(on, desk)) }, given.user);
+      return { username, id, guessesCleared: cleared };
+    },
+  }),
+
+  command({
     name: 'users set-password',
     modes: ['admin', 'dev'],
     settings: 'store',

@@ -1,46 +1,61 @@
+import { addressBlock } from '@portcullis/guard';
 import { plainText } from '../domain/audit/audit.ts';
 import { Problem } from '../domain/problem.ts';
 import { usernameKey } from '../domain/user/user.ts';
 import { newId } from '../lib/id.ts';
-import { sha256 } from '../lib/seal.ts';
 import { endLoggedOut } from './logout.ts';
 import type { Sender, Services, Tokens } from './services.ts';
 
+type On = Pick<
+  Services,
+  | 'clock'
+  | 'users'
+  | 'credentials'
+  | 'passwords'
+  | 'together'
+  | 'refreshTokens'
+  | 'accessTokens'
+  | 'deviceTokens'
+  | 'guessPlaces'
+  | 'sprayWatch'
+  | 'revoked'
+  | 'lifetimes'
+>;
+
+/** A device token that is none, another name's or too old makes its sender a stranger, and nothing else. */
+export type LoginRequest = { readonly username: string; readonly password: string; readonly deviceToken?: string | undefined };
+
 /**
  * Opens a session for who knows the password. A wrong password, an unknown user and a disabled one cost the same reads,
- * the same one hash and the same one write, and get the same answer.
+ * the same one hash and the same writes, and get the same answer. The attempt counts before any of that, so that neither
+ * many at once nor a crash give a guess for nothing, and is given back with the session.
  * @param left a refresh token that the new ones take the place of, in the same browser: its session ends with the login
  *   (ASVS V7.2.4). A text that is no refresh token of ours changes nothing.
- * @throws {Problem} `credentials_invalid`, `server_busy`
+ * @throws {Problem} `credentials_invalid`, `too_many_attempts`, `server_busy`
  */
 export async function login(
-  on: Pick<
-    Services,
-    | 'clock'
-    | 'users'
-    | 'credentials'
-    | 'passwords'
-    | 'together'
-    | 'refreshTokens'
-    | 'accessTokens'
-    | 'revoked'
-    | 'failureTally'
-    | 'lifetimes'
-  >,
-  { username, password }: { username: string; password: string },
+  on: On,
+  { username, password, deviceToken }: LoginRequest,
   sender: Sender,
   left?: string,
-): Promise<Tokens> {
-  const user = await on.users.findByName(username);
-  const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
-  const isRight = await on.passwords.verify(password, credential?.passwordHash, sender.gone);
+): Promise<Required<Tokens>> {
+  on.passwords.assertRoom();
+  const name = usernameKey(username);
+  const shownName = plainText(username);
+  const deviceId = on.deviceTokens.read(deviceToken, name, on.clock.now());
+  const guess = await countGuess();
+  const { user, credential, isRight } = await check().catch(async (error: unknown) => {
+    // Nobody has learned anything of the password. If even this cannot be written, the attempt stays counted.
+    await on.together(({ guesses }) => guesses.giveBack(guess)).catch(() => {});
+    throw error;
+  });
 
   const at = on.clock.now();
   const attempt = {
     at,
     by: 'user',
     userId: user?.id,
-    username: plainText(username),
+    username: shownName,
     address: sender.address,
     requestId: sender.requestId,
     count: 1,
@@ -54,10 +69,11 @@ export async function login(
   const access = await on.accessTokens.mint(user, session, at);
   const replaced = left === undefined ? undefined : on.refreshTokens.read(left);
   const ended = await on.together(async (stores) => {
-    const { sessions, audit } = stores;
+    const { sessions, audit, guesses } = stores;
     if ((await sessions.add(session, credential.version)) === 'outdated') return undefined;
     const loggedOut = replaced ? await endLoggedOut(stores, replaced.sessionId, sender, at) : [];
     const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
+    await guesses.giveBack(guess);
     await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
     for (const { id } of oldest)
       await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
@@ -71,7 +87,26 @@ export async function login(
     expiresInS: access.expiresInS,
     sessionId: session.id,
     sessionEndsInS: Math.floor(on.lifetimes.refreshTokenTtlMs / 1_000),
+    deviceToken: on.deviceTokens.issue(name, at, deviceId),
   };
+
+  async function countGuess() {
+    const place = deviceId === undefined ? on.guessPlaces.ofStrangers(name) : on.guessPlaces.ofDevice(name, deviceId);
+    const now = on.clock.now();
+    const taken = await on.together(({ guesses }) => guesses.take(place, now));
+    if (!('retryAt' in taken)) return taken;
+    throw new Problem('too_many_attempts', deviceId === undefined ? 'unknown device' : 'known device', {
+      retryAfterS: Math.ceil((taken.retryAt - now) / 1_000),
+      logged: { username: shownName },
+    });
+  }
+
+  async function check() {
+    const user = await on.users.findByName(username);
+    const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
+    const isRight = await on.passwords.verify(password, credential?.passwordHash, sender.gone);
+    return { user, credential, isRight };
+  }
 
   function newSession() {
     const id = newId('session');
@@ -91,8 +126,19 @@ export async function login(
   }
 
   async function refuse(why: string): Promise<never> {
-    const sumId = on.failureTally.rowFor(sha256(usernameKey(username)));
-    await on.together(({ audit }) => audit.tally({ ...attempt, id: sumId ?? newId('audit'), action: 'login_failed', reason: why }));
-    throw new Problem('credentials_invalid', why, { logged: { username: attempt.username } });
+    const block = addressBlock(sender.address);
+    const spraying = on.sprayWatch.failed(block, name);
+    const { requestId } = sender;
+    await on.together(async ({ audit }) => {
+      await audit.tally(
+        spraying
+          ? { id: spraying.sumId, at, action: 'login_failed', by: 'user', address: block, requestId, reason: 'many names', count: 1 }
+          : { ...attempt, id: newId('audit'), action: 'login_failed', reason: why },
+      );
+      if (!spraying?.isNews) return;
+      const reason = `${spraying.names} names within an hour`;
+      await audit.add({ id: newId('audit'), at, action: 'password_spraying', by: 'server', address: block, requestId, reason, count: 1 });
+    });
+    throw new Problem('credentials_invalid', why, { logged: { username: shownName } });
   }
 }

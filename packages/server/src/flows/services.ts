@@ -1,16 +1,20 @@
 import type { Clock } from '@portcullis/guard';
-import type { FailureTally } from '../domain/audit/failure-tally.ts';
+import type { GuessPlaces } from '../domain/guess/guess-places.ts';
+import type { SprayWatch } from '../domain/guess/spraying.ts';
 import type { KeyRing } from '../domain/key/key-ring.ts';
 import type { CsrfTokens } from '../domain/session/csrf-tokens.ts';
 import type { RevokedSessions } from '../domain/session/revoked-sessions.ts';
 import type { Stores, Together } from '../domain/stores.ts';
 import type { AccessTokenMint } from '../domain/token/access-token.ts';
+import type { DeviceTokens } from '../domain/token/device-token.ts';
 import type { RefreshTokens } from '../domain/token/refresh-token.ts';
 
 export interface Passwords {
   hash(password: string): Promise<string>;
   /** Costs the same whether there is a hash to compare with or not; without one, false. */
   verify(password: string, passwordHash: string | undefined, gone?: AbortSignal): Promise<boolean>;
+  /** @throws {Problem} `server_busy` when the next one could not even wait: before anything is written for its sake. */
+  assertRoom(): void;
 }
 
 /** Everything that flows are made of; each takes what it needs. */
@@ -25,7 +29,9 @@ export type Services = Stores & {
   readonly accessTokens: AccessTokenMint;
   readonly keyRing: KeyRing;
   readonly revoked: RevokedSessions;
-  readonly failureTally: FailureTally;
+  readonly guessPlaces: GuessPlaces;
+  readonly deviceTokens: DeviceTokens;
+  readonly sprayWatch: SprayWatch;
   readonly lifetimes: Lifetimes;
 };
 
@@ -54,4 +60,6 @@ export type Tokens = {
   readonly sessionId: string;
   /** Whole seconds to the session's absolute end. */
   readonly sessionEndsInS: number;
+  /** Of a login alone. */
+  readonly deviceToken?: string;
 };

@@ -15,6 +15,11 @@ export const Credentials = z
       .enum(['bearer', 'cookie'])
       .optional()
       .describe('Where the tokens go: into the body, or into cookies that no script can read. Default: bearer.'),
+    device_token: z
+      .string()
+      .max(1_024)
+      .optional()
+      .describe('What the last login from this device gave: strangers who guess at the name do not keep it out.'),
   })
   .meta({ id: 'Credentials' });
 
@@ -22,6 +27,10 @@ export const Tokens = z
   .object({
     access_token: z.string().describe('JWT (RFC 9068), for `Authorization: Bearer`.'),
     refresh_token: z.string().describe('Opaque, for POST /refresh, once.'),
+    device_token: z
+      .string()
+      .optional()
+      .describe('Of a login: keep it as long as you can, for the next one from this device. It opens nothing.'),
     token_type: z.literal('Bearer'),
     expires_in: z.int().min(0).max(86_400).describe('Seconds that the access token lives.'),
   })

@@ -74,6 +74,7 @@ export async function whileWaitedFor<T>({ raw }: FastifyRequest, reply: FastifyR
 export const tokenBody = (tokens: Tokens) => ({
   access_token: tokens.accessToken,
   refresh_token: tokens.refreshToken,
+  ...(tokens.deviceToken !== undefined && { device_token: tokens.deviceToken }),
   token_type: 'Bearer' as const,
   expires_in: tokens.expiresInS,
 });

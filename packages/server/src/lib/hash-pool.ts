@@ -30,6 +30,8 @@ export type HashPool = {
    * @throws {Error} if `phc` is not a PHC string of argon2: a fault of ours, not a wrong password.
    */
   verify(password: string, phc: string | undefined, signal?: AbortSignal): Promise<boolean>;
+  /** @throws {Problem} `server_busy` when the next one would be refused at once. */
+  assertRoom(): void;
   waiting(): number;
   /** How many are being hashed, of at most so many at a time. */
   running(): { readonly now: number; readonly atMost: number };
@@ -62,6 +64,7 @@ export function hashPool({
   return {
     hash: async (password, signal) => String(await ask({ does: 'hash', password }, signal)),
     verify: async (password, phc, signal) => (await ask({ does: 'verify', password, phc }, signal)) === true,
+    assertRoom,
     waiting: () => queue.size,
     running: () => ({ now: crew.filter((thread) => !thread.isFree()).length, atMost: threads }),
     done: () => ({ hashes, refused }),
@@ -84,20 +87,24 @@ export function hashPool({
 
   async function serve(request: HashRequest, signal?: AbortSignal): Promise<string | boolean> {
     signal?.throwIfAborted();
-    if (closed) throw busy('closed', 1);
+    assertRoom();
     const { promise, resolve, reject } = Promise.withResolvers<HashAnswer>();
     const job: Job = { request, since: stopwatch(), resolve, reject };
     const free = crew.find((thread) => thread.isFree());
     if (free) {
       waits.observe(0);
       free.take(job);
-    } else if (queue.size < maxWaiting) wait(job, signal);
-    else throw busy(`${maxWaiting} are waiting`, 1);
+    } else wait(job, signal);
 
     const answer = await promise;
     hashes += answer.hashes;
     if ('fault' in answer) throw new Error(`argon2: ${answer.fault}`);
     return answer.result;
+  }
+
+  function assertRoom(): void {
+    if (closed) throw busy('closed', 1);
+    if (queue.size >= maxWaiting && !crew.some((thread) => thread.isFree())) throw busy(`${maxWaiting} are waiting`, 1);
   }
 
   function wait(job: Job, signal?: AbortSignal): void {

@@ -13,6 +13,8 @@ export const auditActions = [
   'key_imported',
   'key_compromised',
   'keys_resealed',
+  'guesses_cleared',
+  'password_spraying',
 ] as const;
 export type AuditAction = (typeof auditActions)[number];
 

@@ -101,4 +101,16 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('sessions_living').on('sessions').column('expires_at').where(sql.ref('ended_at'), 'is', null).execute();
     },
   },
+
+  '0004_guesses': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('guesses')
+        .addColumn('key', 'text', (column) => column.primaryKey())
+        .addColumn('times', 'text', (column) => column.notNull())
+        .addColumn('keep_until', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema.createIndex('guesses_dead').on('guesses').column('keep_until').execute();
+    },
+  },
 };

@@ -43,4 +43,5 @@ export type Schema = {
     reason: string | null;
     count: number;
   };
+  guesses: { key: string; times: string; keep_until: number };
 };

@@ -5,6 +5,7 @@ import { migrations } from './migrations.ts';
 import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
+import { sqlGuesses } from './sql-guesses.ts';
 import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
@@ -61,4 +62,5 @@ const stores = (db: Kysely<Schema>): Stores => ({
   sessions: sqlSessions(db),
   keys: sqlKeys(db),
   audit: sqlAudit(db),
+  guesses: sqlGuesses(db),
 });

@@ -1,0 +1,47 @@
+import { deriveKey, hmac, isSame } from '../../lib/seal.ts';
+import { randomBytes } from '../../lib/secret.ts';
+
+/**
+ * What a good login leaves with a device, so that strangers who guess at the name do not keep that device out. It opens
+ * nothing: with it, a password is still asked for.
+ */
+export interface DeviceTokens {
+  /** The device's id; `undefined` for what is not ours, another name's or too old: a stranger. Costs no look-up. */
+  read(text: string | undefined, nameKey: string, now: number): string | undefined;
+  /** For 180 days from now. @param deviceId of a device that is known already; without one it is a new device. */
+  issue(nameKey: string, now: number, deviceId?: string): string;
+}
+
+const PREFIX = 'pdt_';
+export const DEVICE_TOKEN_TTL_MS = 180 * 86_400_000;
+
+// pdt_ + base64url(device id 16 | issued at 6, milliseconds | MAC 32). In 54 bytes no bit of the text is idle: one token, one text.
+const ISSUED_AT = 16;
+const MAC_AT = 22;
+const form = /^pdt_[\w-]{72}$/;
+
+/** @param secrets master secrets. The first makes tokens; those of the others, which came before it, are still known. */
+export function deviceTokens(secrets: readonly [string, ...string[]]): DeviceTokens {
+  const macKeys = secrets.map((secret) => deriveKey(secret, 'device token'));
+  const [current = Buffer.alloc(0)] = macKeys; // there is one
+
+  return {
+    read(text, nameKey, now) {
+      if (text === undefined || !form.test(text)) return undefined;
+      const bytes = Buffer.from(text.slice(PREFIX.length), 'base64url');
+      const head = bytes.subarray(0, MAC_AT);
+      if (!macKeys.some((macKey) => isSame(bytes.subarray(MAC_AT), macOf(macKey, head, nameKey)))) return undefined;
+      if (now - bytes.readUIntBE(ISSUED_AT, 6) >= DEVICE_TOKEN_TTL_MS) return undefined;
+      return head.subarray(0, ISSUED_AT).toString('hex');
+    },
+
+    issue(nameKey, now, deviceId) {
+      const head = Buffer.concat([deviceId === undefined ? randomBytes(ISSUED_AT) : Buffer.from(deviceId, 'hex'), Buffer.alloc(6)]);
+      head.writeUIntBE(now, ISSUED_AT, 6);
+      return PREFIX + Buffer.concat([head, macOf(current, head, nameKey)]).toString('base64url');
+    },
+  };
+}
+
+/** The name comes last, behind what has a fixed length: no two pairs of head and name are one text. */
+const macOf = (macKey: Buffer, head: Buffer, nameKey: string): Buffer => hmac(macKey, Buffer.concat([head, Buffer.from(nameKey)]));
