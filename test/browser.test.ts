@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Frame, Page } from 'playwright-core';
@@ -68,16 +69,23 @@ test(
           const held = await browser.cookies(API);
           const statuses: number[] = [];
 
-          for (const path of ['/notes', '/csrf', '/protected']) assert.equal((await ask(attacker, path)).error, 'TypeError', path);
-          for (const path of ['/notes', '/refresh', '/logout', '/login']) {
-            const json = path === '/notes' ? { text: 'evil' } : path === '/login' ? { ...demoUser, transport: 'cookie' } : {};
+          await Promise.all(
+            ['/notes', '/csrf', '/protected'].map(async (path) => assert.equal((await ask(attacker, path)).error, 'TypeError', path)),
+          );
+          const tryAll = async (path: string, json: unknown): Promise<void> => {
             assert.equal((await ask(attacker, path, { json, csrf: 'x' })).error, 'TypeError', 'the preflight allows nothing');
             assert.equal((await ask(attacker, path, { method: 'POST' })).error, 'TypeError', 'nobody may read the answer');
             for (const type of ['text/plain', 'application/x-www-form-urlencoded'])
               assert.equal((await ask(attacker, path, { json, type, blind: true })).error, 'TypeError', 'not even an opaque answer');
             for (const enctype of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data'])
               statuses.push(await submit(page, attacker, path, enctype, JSON.stringify(json)));
-          }
+          };
+          await Promise.all([
+            tryAll('/notes', { text: 'evil' }),
+            tryAll('/refresh', {}),
+            tryAll('/logout', {}),
+            tryAll('/login', { ...demoUser, transport: 'cookie' }),
+          ]);
           assert.equal(await attacker.evaluate(`(() => { try { return document.cookie; } catch { return ''; } })()`), '');
 
           assert.equal(statuses.length, 12, 'the forms have reached the server');
@@ -99,6 +107,24 @@ test(
       await browser.addCookies(kept);
       assert.equal((await ask(app, '/notes')).json?.code, 'token_revoked');
       assert.equal((await ask(app, '/logout', { method: 'POST' })).status, 200, 'ended already: there is nothing to protect');
+      assert.deepEqual(await cookies(), []);
+    });
+
+    await t.test('the page of docs/how-to/use-cookies.md', async () => {
+      const [, script = ''] =
+        /```js\n([^]*?)```/.exec(readFileSync(new URL('../docs/how-to/use-cookies.md', import.meta.url), 'utf8')) ?? [];
+      const load = () => app.addScriptTag({ content: script.replace('https://api.example.com', API) });
+      const status = async (call: string) => (await app.evaluate<{ status: number }>(call)).status;
+      await load();
+      assert.equal(await status(`call('/notes')`), 401, 'nobody is signed in');
+      assert.equal(await status(`logIn('${demoUser.username}', '${demoUser.password}')`), 200);
+      assert.equal(await status(`call('/notes', { method: 'POST', json: { text: 'eggs' } })`), 201);
+      await app.reload();
+      await load();
+      await browser.clearCookies({ name: '__Host-portcullis-access' }); // as when it has run out
+      assert.equal(await status(`call('/notes', { method: 'POST', json: { text: 'flour' } })`), 201);
+      assert.deepEqual((await app.evaluate<{ body: unknown }>(`call('/notes')`)).body, ['milk', 'eggs', 'flour']);
+      assert.equal(await status('logOut()'), 200);
       assert.deepEqual(await cookies(), []);
     });
   },

@@ -12,6 +12,7 @@ import { endSessionsOf } from '../packages/server/src/flows/end-session.ts';
 import { importKey, rotateKey } from '../packages/server/src/flows/keep-keys.ts';
 import { openHouse } from '../packages/server/src/house.ts';
 import { readSettings } from '../packages/server/src/settings/read.ts';
+import { cookieHeader, cookiesOf, ownOrigin, signedBy } from './support/cookies.ts';
 import { type Answer, type Ask, folderFor, type Program, startProgram, wideLimits } from './support/program.ts';
 
 const password = {
@@ -96,6 +97,8 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
     if (answer.status >= 400) told.push(answer.text, JSON.stringify(answer.headers));
     for (const token of [answer.json?.access_token, answer.json?.refresh_token, answer.json?.device_token])
       if (token !== undefined) keepToken(keep, token);
+    for (const { value } of cookiesOf(answer)) if (value !== '') keepToken(keep, value);
+    if (answer.json?.csrf_token !== undefined) keep('CSRF token', answer.json.csrf_token);
     return answer;
   };
   let device: string | undefined;
@@ -150,6 +153,22 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
   await ask('POST', '/logout', { json: { refresh_token: second.refresh_token } });
   await ask('POST', '/logout', { bearer: second.access_token });
   for (let i = 0; i < 10; i += 1) await logIn();
+
+  const origin = ownOrigin(program);
+  const signed = signedBy(
+    await ask('POST', '/login', { json: { username: 'anna', password: password.second, transport: 'cookie' }, headers: { origin } }),
+  );
+  const cookie = cookieHeader(signed);
+  const refused: Record<string, string>[] = [
+    { cookie, origin: `https://${signed.refresh}.example` },
+    { cookie, origin },
+    { cookie, origin, 'x-csrf-token': `${signed.csrf}x` },
+    { cookie: `${cookie}; ${cookie}`, origin },
+    { cookie: cookieHeader({ access: signed.refresh, refresh: signed.access }), origin },
+  ];
+  for (const headers of refused)
+    for (const path of ['/refresh', '/logout']) assert.notEqual((await ask('POST', path, { headers })).status, 200);
+  signedBy(await ask('POST', '/refresh', { headers: { cookie, origin, 'x-csrf-token': signed.csrf } }));
 }
 
 /** The token as it is sent, the part of it that proves something, and the bytes behind that. */

@@ -31,7 +31,7 @@ export const guardProblems = {
   method_not_allowed: { status: 405, title: 'Method Not Allowed', detail: 'The Allow header names the methods that this path takes.' },
 
   // Gate 4, token
-  token_missing: { status: 401, title: 'Token missing', msg: 'Missing Authorization Header', detail: "Send 'Authorization: Bearer <access token>'." },
+  token_missing: { status: 401, title: 'Token missing', msg: 'Missing Authorization Header', detail: "Send 'Authorization: Bearer <access token>'. With cookies, POST /refresh gives a new one; or log in." },
   authorization_scheme: { status: 401, title: 'Wrong authorization scheme', msg: "Missing 'Bearer' type in 'Authorization' header. Expected 'Authorization: Bearer <JWT>'", detail: 'Only the Bearer scheme is understood.' },
   authorization_malformed: { status: 401, title: 'Malformed Authorization header', msg: "Bad Authorization header. Expected 'Authorization: Bearer <JWT>'", detail: 'Send the word Bearer, one space and the token, nothing else.' },
   access_token_required: { status: 401, title: 'Access token required', msg: 'Only non-refresh tokens are allowed', detail: 'This route takes an access token; a refresh token is only for /refresh.', challenge: 'invalid_token' },

@@ -76,6 +76,26 @@ describe('where a request comes from', () => {
   });
 });
 
+test('of an origin that is refused the log has what a browser may have sent, and nothing else', () => {
+  const loggedOf = (origin: string): unknown => {
+    try {
+      csrf(cookies, []).assertOwnOrigin({ method: 'POST', headers: { origin } });
+    } catch (error) {
+      return error instanceof Problem ? error.extra.logged?.origin : error;
+    }
+  };
+  for (const origin of ['null', 'https://evil.example:8443', 'http://localhost:3000', 'chrome-extension://abcdef', 'file://'])
+    assert.equal(loggedOf(origin), origin);
+  for (const origin of [
+    '',
+    'https://prt_AaIIhQMV.example',
+    `https://${'a'.repeat(200)}.example`,
+    'https://evil\u001b[31m',
+    'https://a, https://b',
+  ])
+    assert.equal(loggedOf(origin), 'of no form that a browser sends', origin);
+});
+
 test('every method but the safe ones needs the token of its own session', () => {
   const { assertOwnPage } = csrf(cookies, [APP]);
   const ask = (method: string, headers: Record<string, string>): string => codeOf(() => assertOwnPage({ method, headers }, 'ses_1'));
