@@ -30,6 +30,7 @@ const others = [
   'ratelimit',
   'ratelimit-policy',
   'access-control-allow-origin',
+  'access-control-allow-credentials',
   'access-control-expose-headers',
   'access-control-allow-methods',
   'access-control-allow-headers',

@@ -58,7 +58,7 @@ export async function makeApp({
     corsMaxAgeMs: settings.corsMaxAgeMs,
     cookies: settings.cookies
       ? {
-          sameSite: settings.cookieSameSite,
+          sameSite: settings.cookieSamesite,
           ownOrigin: new URL(issuer).origin,
           csrf: services.csrfTokens,
           sessionOf: (token) => services.refreshTokens.read(token)?.sessionId,
@@ -84,7 +84,7 @@ export async function makeApp({
   addClientCertificate(app);
   await addOpenApi(app, issuer, settings);
 
-  const cookies = settings.cookies ? tokenCookies(services, settings.cookieSameSite) : undefined;
+  const cookies = settings.cookies ? tokenCookies(services, settings.cookieSamesite) : undefined;
   addLogin(app, services, texts(settings.loginLimits), cookies);
   addRefresh(app, services, texts(settings.refreshLimits), cookies);
   addLogout(app, services, texts(settings.logoutLimits), cookies);

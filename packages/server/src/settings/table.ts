@@ -74,7 +74,7 @@ export const table = [
 
   // Gate 6, CSRF
   { name: 'cookies',                  env: 'COOKIES',                     kind: yesNo,                            default: 'true',                                                   says: 'Whether a login may ask for its tokens in cookies. False: no cookie is set or read.' },
-  { name: 'cookieSameSite',           env: 'COOKIE_SAMESITE',             kind: oneOf('Strict', 'Lax', 'None'),   default: 'Strict',                                                 says: 'SameSite of the cookies. "None" lets the front ends of CORS_ORIGINS stand on other sites, where the browser still allows that.' },
+  { name: 'cookieSamesite',           env: 'COOKIE_SAMESITE',             kind: oneOf('Strict', 'Lax', 'None'),   default: 'Strict',                                                 says: 'SameSite of the cookies. "None" lets the front ends of CORS_ORIGINS stand on other sites, where the browser still allows that.' },
 
   // Passwords
   { name: 'passwordMinLength',        env: 'PASSWORD_MIN_LENGTH',         kind: whole(8, 64),                     default: '15',                                                     says: 'The shortest password that may be set, in characters.' },
