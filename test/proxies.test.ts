@@ -107,7 +107,10 @@ describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
     const through = await startProxy(t, 'haproxy', { config: haproxySsl, to: program.port });
     await assertToldApart(program, through);
     const ask = await openHttp2(t, through, newClient());
-    assert.equal((await ask({ ':path': '/openapi.json' })).status, 200);
+    const id = '0b0ad9a2-52c1-4b6c-8d1c-5f2e8f3a9f10';
+    const { status, headers } = await ask({ ':path': '/openapi.json', 'x-request-id': id });
+    assert.equal(status, 200);
+    assert.notEqual(headers['x-request-id'], id, 'the proxy passes on what the caller wrote');
   });
   for (const way of ['send-proxy', 'send-proxy-v2'])
     test(`HAProxy, ${way}: it does not say that the caller used TLS`, async (t) => {
