@@ -120,6 +120,16 @@ describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
       const through = await startProxy(t, 'haproxy', { config, to: program.port });
       assertRefused(await login(through, newClient()), 'https_required');
     });
+  test('a proxy that speaks for itself may look at its health, and no header of it is believed', async () => {
+    const id = '0b0ad9a2-52c1-4b6c-8d1c-5f2e8f3a9f10';
+    const asked = (path: string) =>
+      `PROXY UNKNOWN\r\n${head('GET', path, { 'X-Forwarded-For': FORGED, 'X-Forwarded-Proto': 'https', Forwarded: 'proto=https', 'X-Request-Id': id })}`;
+    const healthy = await speak(program, asked('/healthz'), { plain: true });
+    assert.equal(healthy.status, 200);
+    assert.notEqual(healthy.headers['x-request-id'], id);
+    assertRefused(await speak(program, asked('/openapi.json'), { plain: true }), 'https_required');
+    assert.ok(!logOf(program).includes(FORGED));
+  });
   test('and nobody else', () => assertNotAskedDirectly(program));
 });
 

@@ -17,8 +17,7 @@ const two = (address: string, more: readonly number[] = []): Buffer =>
     0x11,
     0,
     12 + more.length,
-    ...address.split('.').map(Number),
-    ...[10, 0, 0, 5, 18, 103, 1, 187],
+    ...`${address}.10.0.0.5.18.103.1.187`.split('.').map(Number),
     ...more,
   ]);
 const local = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x20\0\0\0', 'latin1');
