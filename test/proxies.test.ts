@@ -107,7 +107,10 @@ describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
     const through = await startProxy(t, 'haproxy', { config: haproxySsl, to: program.port });
     await assertToldApart(program, through);
     const ask = await openHttp2(t, through, newClient());
-    assert.equal((await ask({ ':path': '/openapi.json' })).status, 200);
+    const id = '0b0ad9a2-52c1-4b6c-8d1c-5f2e8f3a9f10';
+    const { status, headers } = await ask({ ':path': '/openapi.json', 'x-request-id': id });
+    assert.equal(status, 200);
+    assert.notEqual(headers['x-request-id'], id, 'the proxy passes on what the caller wrote');
   });
   for (const way of ['send-proxy', 'send-proxy-v2'])
     test(`HAProxy, ${way}: it does not say that the caller used TLS`, async (t) => {
@@ -117,6 +120,16 @@ describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
       const through = await startProxy(t, 'haproxy', { config, to: program.port });
       assertRefused(await login(through, newClient()), 'https_required');
     });
+  test('a proxy that speaks for itself may look at its health, and no header of it is believed', async () => {
+    const id = '0b0ad9a2-52c1-4b6c-8d1c-5f2e8f3a9f10';
+    const asked = (path: string) =>
+      `PROXY UNKNOWN\r\n${head('GET', path, { 'X-Forwarded-For': FORGED, 'X-Forwarded-Proto': 'https', Forwarded: 'proto=https', 'X-Request-Id': id })}`;
+    const healthy = await speak(program, asked('/healthz'), { plain: true });
+    assert.equal(healthy.status, 200);
+    assert.notEqual(healthy.headers['x-request-id'], id);
+    assertRefused(await speak(program, asked('/openapi.json'), { plain: true }), 'https_required');
+    assert.ok(!logOf(program).includes(FORGED));
+  });
   test('and nobody else', () => assertNotAskedDirectly(program));
 });
 

@@ -164,6 +164,46 @@ describe('behind a declared proxy', () => {
   });
 });
 
+describe('behind a declared proxy that writes Forwarded', () => {
+  const program = sharedProgram({
+    ...wideLimits,
+    TRUSTED_PROXIES: `${PROXY}, 10.0.0.0/8`,
+    TRUSTED_PROXY_HEADER: 'forwarded',
+    IPV6_PREFIX: '56',
+    LOGIN_LIMITS: '1 per minute',
+  });
+  const fields = { 'content-type': 'application/json', 'content-length': '2' };
+  const attempt = (...lines: string[]) =>
+    speak(program, head('POST', '/login', fields).replace(/\r\n$/, lines.map((line) => `${line}\r\n`).join('') + '\r\n') + '{}');
+
+  test('several lines are one list, from the right; X-Forwarded-For is not looked at', async () => {
+    assertRefused(await attempt('Forwarded: for=203.0.113.1'), 'body_invalid');
+    assertLimited(await attempt('Forwarded: for=203.0.113.2', 'Forwarded: for=203.0.113.1', 'forwarded: for=10.0.0.1'), 'login', 1, 60);
+    assertLimited(
+      await attempt('Forwarded: for="203.0.113.2', 'Forwarded: for=203.0.113.1', 'X-Forwarded-For: 203.0.113.3'),
+      'login',
+      1,
+      60,
+    );
+    assertRefused(await attempt('X-Forwarded-For: 203.0.113.3'), 'body_invalid');
+    assertLimited(await attempt('X-Forwarded-For: 203.0.113.4'), 'login', 1, 60);
+  });
+
+  test('over HTTP/2 too', async (t) => {
+    const ask = await openHttp2(t, program);
+    const login = { ':method': 'POST', ':path': '/login', 'content-type': 'application/json' };
+    const from = (...lines: string[]) => ({ ...login, ...Object.fromEntries([['forwarded', lines]]) });
+    assertRefused(await ask(from('for=203.0.113.2', 'for="203.0.113.11:4711"'), '{}'), 'body_invalid');
+    assertLimited(await ask(from('for=203.0.113.11', 'for=10.0.0.1'), '{}'), 'login', 1, 60);
+  });
+
+  test('IPv6 counts by the prefix that is set', async () => {
+    assertRefused(await attempt('Forwarded: for="[2001:db8:1:100::1]"'), 'body_invalid');
+    assertLimited(await attempt('Forwarded: for="[2001:db8:1:1ff::1]"'), 'login', 1, 60);
+    assertRefused(await attempt('Forwarded: for="[2001:db8:1:200::1]"'), 'body_invalid');
+  });
+});
+
 test('without a declared proxy no word is believed', async (t) => {
   const program = await startProgram(t, { settings: { ...wideLimits, LOGIN_LIMITS: '1 per minute' } });
   const ask = (forwarded: string) =>

@@ -127,7 +127,7 @@ test('what a caller writes to the left of Forwarded, closed quotes or not, chang
 
 test('https is what the nearest proxy says, and exactly that', () => {
   for (const [header, right, wrong] of [
-    ['x-forwarded-proto', ['https'], ['', 'http', 'HTTPS', 'https,http', 'https, https', 'https ']],
+    ['x-forwarded-proto', ['https'], ['', 'http', 'HTTPS', 'https,http', 'https, https', 'https ', 'https2']],
     [
       'forwarded',
       ['proto=https', 'for=_a;PROTO="https"', 'proto=http, for=_x;proto=https'],
@@ -139,6 +139,8 @@ test('https is what the nearest proxy says, and exactly that', () => {
         'proto=https,',
         'proto=https;proto=https',
         'proto=HTTPS',
+        'proto=https2',
+        'proto="https,http"',
         'x="proto=https',
       ],
     ],

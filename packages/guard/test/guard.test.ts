@@ -733,3 +733,25 @@ test('a parameter that does not fit is told apart from a body, and a field is na
   assert.match(body.json.detail, /^Of the body, this does not fit: text\.0\. /);
   assert.equal(refusals.length, 2);
 });
+
+test('TLS at a proxy: what is refused says why, and who knows more of a connection is believed', async (t) => {
+  const told = async (options: Partial<GuardOptions>, request: InjectOptions) => {
+    const { ask, refusals } = await guarded(t, one(open()), { tls: 'at-proxy', ...options });
+    const { status, headers } = await ask('/notes', request);
+    assert.equal(headers['strict-transport-security'] !== undefined, status === 200);
+    return status === 200 ? 'passed' : `${refusals[0]?.code}: ${refusals[0]?.reason}`;
+  };
+  const proxies = { trustedProxies: ['10.0.0.1'] };
+  const proxy = { remoteAddress: '10.0.0.1' };
+  const [https, forwarded] = [{ 'x-forwarded-proto': 'https' }, { forwarded: 'for=203.0.113.7;proto=https' }];
+  assert.equal(await told(proxies, { ...proxy, headers: https }), 'passed');
+  assert.equal(await told({ ...proxies, trustedProxyHeader: 'forwarded' }, { ...proxy, headers: forwarded }), 'passed');
+  assert.equal(await told({ peer: () => ({ address: '203.0.113.7', encrypted: true }) }, {}), 'passed');
+  const silent = 'https_required: the proxy does not say https';
+  assert.equal(await told(proxies, { ...proxy, headers: forwarded }), silent);
+  assert.equal(await told({ ...proxies, trustedProxyHeader: 'forwarded' }, { ...proxy, headers: https }), silent);
+  assert.equal(await told(proxies, { remoteAddress: '10.0.0.2', headers: https }), 'https_required: not from a declared proxy');
+  const unknown = 'https_required: the connection is not known to be TLS from the client on';
+  assert.equal(await told({ peer: () => ({ address: '203.0.113.7', encrypted: false }) }, { headers: https }), unknown);
+  assert.equal(await told({}, { headers: https }), unknown);
+});

@@ -88,6 +88,26 @@ test('serve says all that it needs at once, beside every other mistake', () => {
   );
 });
 
+test('a header is believed of declared proxies only, so they must be named', () => {
+  for (const header of ['forwarded', 'proxy-protocol']) {
+    const env = { ...served, PORTCULLIS_TRUSTED_PROXY_HEADER: header };
+    assert.match(mistakeOf({ mode: 'serve', env }), /^PORTCULLIS_TRUSTED_PROXY_HEADER .*PORTCULLIS_TRUSTED_PROXIES/);
+    settingsOf({ mode: 'serve', env: { ...env, PORTCULLIS_TRUSTED_PROXIES: '10.0.0.1' } });
+  }
+});
+
+test('what may be so and is seldom meant is noted, and no mistake', () => {
+  const notesOf = (env: Record<string, string>) =>
+    readSettings({ mode: 'serve', env: { ...named, ...env }, flags: {}, readFile: () => '' }).notes;
+  const proxy = { PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.1' };
+  assert.deepEqual(notesOf(proxy), []);
+  const [ssl = '', ...others] = notesOf({ ...proxy, PORTCULLIS_TRUSTED_PROXY_HEADER: 'proxy-protocol' });
+  assert.match(ssl, /^PORTCULLIS_TLS_AT_PROXY .*send-proxy-v2-ssl/);
+  assert.deepEqual(others, []);
+  assert.match(notesOf({ ...proxy, PORTCULLIS_IPV6_PREFIX: '65' }).join('\n'), /^PORTCULLIS_IPV6_PREFIX [^\n]*$/);
+  assert.deepEqual(notesOf({ ...proxy, PORTCULLIS_IPV6_PREFIX: '56' }), []);
+});
+
 test('serve takes a declared TLS proxy in place of a certificate, and not both', () => {
   settingsOf({ mode: 'serve', env: { ...named, PORTCULLIS_TLS_AT_PROXY: 'true', PORTCULLIS_TRUSTED_PROXIES: '10.0.0.0/8' } });
   assert.match(
@@ -371,6 +391,8 @@ test('every kind takes what is right and refuses what is not', () => {
         '10.0.0.1/-1',
       ],
     },
+    TRUSTED_PROXY_HEADER: { right: ['x-forwarded-for'], wrong: ['X-Forwarded-For', 'x-real-ip', 'none', 'forwarded', 'proxy-protocol'] },
+    IPV6_PREFIX: { right: ['32', '56', '64', '128'], wrong: ['31', '129', '/64', '64.5'] },
     ISSUER: {
       right: ['https://api.example.com', 'https://api.example.com:8443/auth'],
       wrong: [

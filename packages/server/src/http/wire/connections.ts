@@ -99,9 +99,8 @@ export function makeConnections({
       return connection;
     },
 
-    /** A PROXY header has named who is there: from here on the connection is one of his. */
+    /** A PROXY header has named who is there. The connection, until now a proxy's and so counted for no address, is one of his. */
     rename(connection: Connection, address: string): void {
-      leaveBlock(connection);
       connection.from = clientAddress(address, ipv6Prefix);
       const neighbours = makeRoomIn(connection.from);
       if (neighbours) blocks.set(connection.from.block, neighbours.add(connection));
@@ -173,14 +172,10 @@ export function makeConnections({
 
   function forget(connection: Connection): void {
     if (!all.delete(connection)) return;
-    leaveBlock(connection);
-    if (all.size === 0) whenEmpty?.();
-  }
-
-  function leaveBlock(connection: Connection): void {
     const { block } = connection.from;
     const neighbours = blocks.get(block);
     if (neighbours?.delete(connection) && neighbours.size === 0) blocks.delete(block);
+    if (all.size === 0) whenEmpty?.();
   }
 }
 

@@ -44,11 +44,16 @@ function readText(bytes: Buffer): ReturnType<typeof readProxyHeader> {
   const line = text.slice(0, end);
   const [, family = '', ...words] = line.split(' ');
   if (family === 'UNKNOWN') return { address: undefined, encrypted: false, length };
-  const isAddress = { TCP4: isIPv4, TCP6: isIPv6 }[family];
+  const isAddress = families.get(family);
   const [source = '', destination = '', ...ports] = words;
   const isRight = isAddress?.(source) && isAddress(destination) && ports.length === 2 && ports.every(isPort) && !line.includes('%');
   return isRight ? { address: source, encrypted: false, length } : { wrong: 'PROXY header: the line is malformed' };
 }
+
+const families = new Map([
+  ['TCP4', isIPv4],
+  ['TCP6', isIPv6],
+]);
 
 const isPort = (text: string): boolean => /^(?:0|[1-9]\d{0,4})$/.test(text) && Number(text) <= 65_535;
 
