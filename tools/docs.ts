@@ -2,6 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { commandsReference } from './reference/commands.ts';
+import { grafanaDashboard } from './reference/dashboard.ts';
+import { metricsReference } from './reference/metrics.ts';
 import { problemsReference } from './reference/problems.ts';
 import { routesReference } from './reference/routes.ts';
 import { settingsReference } from './reference/settings.ts';
@@ -22,6 +24,8 @@ export const pages: Readonly<Record<string, string>> = {
   'docs/reference/problems.md': problemsReference(),
   'docs/reference/routes.md': await routesReference(),
   'docs/reference/cli.md': commandsReference(),
+  'docs/reference/metrics.md': metricsReference(),
+  'docs/grafana-dashboard.json': grafanaDashboard(),
   'README.md': withExample(read('README.md')),
   'README.zh-TW.md': withExample(read('README.zh-TW.md')),
 };
