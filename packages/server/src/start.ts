@@ -1,29 +1,25 @@
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { systemClock, trustedProxies } from '@portcullis/guard';
 import { clientRefusals, makeApp, wireRefusals } from './app.ts';
 import { type CertificateFiles, readCertificate } from './certificate.ts';
-import { DEMO_USER, demoCertificate, demoSecret, isDemoStore, secretFile, traceOfUser, tracesOfDemo } from './demo.ts';
+import { DEMO_USER, demoCertificate, isDemoStore, traceOfUser, tracesOfDemo } from './demo.ts';
 import { databaseFile, logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
-import { previousSecretNote, resealKeys } from './flows/reseal-keys.ts';
 import { openHouse } from './house.ts';
-import { adminServer, type AdminPages } from './http/admin.ts';
 import type { Server } from './http/server.ts';
 import { makeWire } from './http/wire.ts';
-import { certificateDetail, type CertificateKeeper, type CertificateStatus, keepCertificate } from './keep-certificate.ts';
-import { eventLoop } from './lib/event-loop.ts';
+import { type CertificateKeeper, type CertificateStatus, keepCertificate } from './keep-certificate.ts';
+import { every } from './lib/every.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
-import type { Secrets } from './lib/seal.ts';
 import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
-import { version } from './lib/version.ts';
-import { atLeisure, showMetrics } from './metrics.ts';
+import { masterSecrets, openKeys } from './master-secrets.ts';
 import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
+import { listenForOperators } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
@@ -114,11 +110,8 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     throw new Mistake(
       `${database} is no demo's, and dev adds a user whose password everyone knows: give dev a folder of its own (PORTCULLIS_DATA_DIR)`,
     );
-  // Made under a secret of one's own too: it marks the folder as a demo's.
-  const ownSecret = mode === 'dev' ? demoMasterSecret(settings, made) : undefined;
-  const secret = settings.masterSecret ?? ownSecret;
-  if (secret === undefined) throw new Error('serve without a secret'); // the settings demand one
-  const secrets = secretsOf(secret, settings);
+  const { secrets, made: madeSecret } = masterSecrets(mode, settings);
+  if (madeSecret) made.push(madeSecret);
   // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
   const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
   if (free) held.defer(free.release);
@@ -133,21 +126,14 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   const { services } = house;
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
-  await services.keyRing.load().catch((error: Error) => {
-    throw new Mistake(
-      `${secretOrigin(origins, settings)}: ${error.message}${secrets.length > 1 ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS' : ''}${mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : ''}`,
-    );
-  });
-  const resealed = await resealKeys(services, secrets);
-  const secretNotes = secrets.length > 1 ? [await previousSecretNote(services, resealed)] : [];
-  await ensureSigningKey(services, settings.signingAlg, secret);
+  const secretNotes = await openKeys(services, secrets, { mode, settings, origins });
+  await ensureSigningKey(services, settings.signingAlg, secrets[0]);
   const tendKeys = async (): Promise<void> => {
-    await rotateWhenDue(services, settings.signingAlg, secret, settings.keyRotationMs);
+    await rotateWhenDue(services, settings.signingAlg, secrets[0], settings.keyRotationMs);
     await services.keyRing.load();
   };
   await tendKeys();
   await services.revoked.load();
-  const schema = (await house.store.migrations()).at(-1)?.name;
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
     made.push({ what: 'store', where: database, how: isNew ? 'new' : 'kept' });
@@ -188,14 +174,15 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   await free?.release();
   const address = await wire.listen(settings.host, port);
   held.defer(() => wire.close(0));
-  const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, seenFromInside(), held));
+  const inside = { settings, clock, house, wire, keeper, limitCounters, isStoreUp, isDraining: () => draining };
+  const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
 
   every(held, 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
   every(held, 60_000, tendKeys);
-  if (keeper) every(held, 1_000, async () => void (await keeper.look()));
+  if (keeper) every(held, 1_000, () => keeper.look());
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
 
   return {
@@ -220,50 +207,6 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
       await wire.close(IN_FLIGHT_MS);
     },
   };
-
-  function seenFromInside(): AdminPages {
-    const startedAt = clock.now();
-    const loop = eventLoop();
-    held.defer(loop.stop);
-    every(held, 1_000, loop.tick);
-    const liveSessions = atLeisure(clock, () => services.sessions.countLive(clock.now()));
-    return {
-      async detail() {
-        const why = await whyNotReady();
-        return {
-          ready: why === undefined,
-          ...(why !== undefined && { why }),
-          version,
-          upS: Math.floor((clock.now() - startedAt) / 1_000),
-          connections: wire.connections(),
-          hashesWaiting: house.hashes.waiting(),
-          revokedSessions: services.revoked.size(),
-          keys: services.keyRing.states(),
-          ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
-          securityLog: house.securityLog.state(),
-          schema,
-        };
-      },
-      async metrics(format) {
-        const storeUp = await isStoreUp();
-        const seen = {
-          ...house,
-          clock,
-          settings,
-          wire: wire.counts(),
-          loop,
-          keys: services.keyRing.states(),
-          revokedSessions: services.revoked.size(),
-          limitCounters: limitCounters(),
-          certificate: keeper?.status(),
-          isReady: storeUp && !draining,
-          isStoreUp: storeUp,
-          liveSessions: storeUp ? await liveSessions() : undefined,
-        };
-        return showMetrics(seen, format);
-      },
-    };
-  }
 }
 
 /** Before anything is made or opened: two servers that start at once must not both make a secret. */
@@ -277,26 +220,6 @@ function lockStore(dataDir: string, database: string, held: AsyncDisposableStack
       `another server has the store ${database}, and a store on SQLite belongs to one: stop that one, or give this one a folder of its own (PORTCULLIS_DATA_DIR)`,
     );
   held.defer(unlock);
-}
-
-function demoMasterSecret({ dataDir, masterSecret }: Settings, made: Running['made'][number][]): string {
-  const { secret, file, how } = demoSecret(dataDir);
-  if (masterSecret === undefined) made.push({ what: 'master secret', where: file, how });
-  return secret;
-}
-
-/** Also where the demo's own is the current one, the one of before is another. */
-function secretsOf(current: string, { masterSecretPrevious: previous }: Settings): Secrets {
-  if (previous === current)
-    throw new Mistake('PORTCULLIS_MASTER_SECRET_PREVIOUS: this is the current one: put the one of before here, or leave it out');
-  return previous === undefined ? [current] : [current, previous];
-}
-
-/** Which secret it is that does not fit, and where it came from. */
-function secretOrigin({ masterSecret: origin }: Origins, { dataDir }: Settings): string {
-  return origin === undefined
-    ? `the secret in ${secretFile(dataDir)}`
-    : `PORTCULLIS_MASTER_SECRET${origin === 'environment file' ? '_FILE (environment)' : ` (${origin})`}`;
 }
 
 /** An error that someone wrote as a sentence, the guard or Fastify of a route: not one of the language's own, which is a fault in the code. */
@@ -321,34 +244,4 @@ function reopen(log: SecurityLog): string {
   } catch (error) {
     return `not reopened: ${mistakesOf(error)?.join() ?? String(error)}`;
   }
-}
-
-async function listenForOperators(
-  listen: NonNullable<Settings['adminListen']>,
-  pages: AdminPages,
-  held: AsyncDisposableStack,
-): Promise<AddressInfo> {
-  const server = adminServer(pages);
-  server.listen(listen.port, listen.host);
-  await once(server, 'listening');
-  held.defer(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return server.address() as AddressInfo; // a TCP server's, not a pipe's
-}
-
-/** Repeats, one run at a time; a run that fails is logged, and the next one tries again. */
-function every(held: AsyncDisposableStack, ms: number, act: () => void | Promise<void>): void {
-  let running = false;
-  const timer = setInterval(() => {
-    if (running) return;
-    running = true;
-    Promise.try(act)
-      .catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping'))
-      .finally(() => {
-        running = false;
-      });
-  }, ms).unref();
-  held.defer(() => clearInterval(timer));
 }
