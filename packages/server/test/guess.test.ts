@@ -125,7 +125,7 @@ suite('where attempts are counted', () => {
     );
   });
 
-  test('names, devices and masters secrets are apart; nothing of a name can be read', () => {
+  test('names, devices and master secrets are apart; nothing of a name can be read', () => {
     const [name, device] = ['alice', '00112233445566778899aabbccddeeff'];
     const keys = [
       places.ofStrangers(name).key,
