@@ -203,8 +203,10 @@ describe('a running server', () => {
       upS: __,
       hashesWaiting: ___,
       revokedSessions: ____,
+      certificate,
       ...detail
     } = JSON.parse((await askAdmin(program, '/readyz')).text);
+    assert.ok(certificate.names.includes('localhost'));
     assert.match(detail.version, /^\d+\.\d+\.\d+$/);
     assert.match(detail.schema, /^\d{4}_/);
     assert.deepEqual(
@@ -212,7 +214,7 @@ describe('a running server', () => {
       {
         ready: true,
         version: '',
-        keys: { next: 0, active: 1, retired: 0, gone: 0 },
+        keys: { next: 0, active: 1, retired: 0, gone: 0, compromised: 0 },
         securityLog: { waitingBytes: 0, droppedLines: 0 },
         schema: '',
       },

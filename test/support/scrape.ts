@@ -92,7 +92,7 @@ function namesOf({ name, type }: { name: string; type: string }, format: string)
 
 function parseSample(line: string): Sample {
   const [, name = '', inside = '', value = ''] =
-    /^([a-z_:][a-z0-9_:]*)(?:\{(.*)\})? ([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?))$/.exec(line) ?? assert.fail(`no sample: ${line}`);
+    /^([a-z_:][a-z0-9_:]*)(?:\{(.*)\})? ([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?))$/s.exec(line) ?? assert.fail(`no sample: ${line}`);
   const labels: Record<string, string> = {};
   let rest = inside;
   while (rest !== '') {

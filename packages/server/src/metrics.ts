@@ -307,7 +307,7 @@ export const metrics: readonly Metric[] = [
 const usualActs: readonly AuditAction[] = ['login', 'logout', 'refresh_replayed', 'sessions_ended'];
 
 /** What a login is refused with before a password is looked at, beside limits. */
-const loginRefusals = ['server_busy'] as const satisfies readonly (keyof typeof problems)[];
+const loginRefusals = ['too_many_attempts', 'server_busy'] as const satisfies readonly (keyof typeof problems)[];
 
 /** Everything of the table, in the format that was asked for. */
 export function showMetrics(seen: Omit<Seen, 'own'>, format: Format): string {
