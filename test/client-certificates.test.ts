@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
@@ -8,7 +9,9 @@ import { describe, test } from 'node:test';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { manualClock } from '@portcullis/guard';
 import { start } from '../packages/server/src/start.ts';
+import { certificate as wireCertificate, closeClients, get, openTls, start as startWire } from './wire/support.ts';
 import { type Authority, forServers, type Issued, makeAuthority } from './support/pki.ts';
 import { type Ending, folderFor, type Program, shared, startProgram, until, wideLimits } from './support/program.ts';
 
@@ -311,6 +314,24 @@ describe('client certificates', () => {
       assert.equal((await overHttp2(program, pki.good, 'TLSv1.2')).status, 0);
     },
   );
+
+  test('a connection does not outlive the certificate that opened it', async (t) => {
+    const clock = manualClock(Date.now());
+    const { cert, key } = pki.clients.issue('brief', { days: [-1, 5 / (24 * 60)] });
+    const { port } = await startWire(t, { clock, clientAuth: 'required', tls: { ...wireCertificate, clientCa: pki.clients.cert } });
+    t.after(closeClients);
+    const [quiet, talking] = [await openTls(port, { cert, key }), await openTls(port, { cert, key })];
+    const toTheEnd = new X509Certificate(cert).validToDate.getTime() - clock.now();
+    talking.socket.write(get('/first'));
+    await talking.until('GET /first');
+    clock.advance(toTheEnd - 20_000);
+    await new Promise((resolve) => setTimeout(resolve, 100)); // some checks
+    talking.socket.write(get('/last'));
+    assert.match(await talking.closed, /connection: close\r\n[^]*GET \/last$/i);
+    assert.equal(quiet.socket.destroyed, false);
+    clock.advance(20_000);
+    await quiet.closed;
+  });
 
   test('what cannot be meant is refused at the start', async (t) => {
     const [auth, caFile] = ['PORTCULLIS_TLS_CLIENT_AUTH', 'PORTCULLIS_TLS_CLIENT_CA_FILE'];

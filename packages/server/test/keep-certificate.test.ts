@@ -107,7 +107,10 @@ test('the end is warned of once a day from three weeks before on, and an error o
     return said();
   };
   assert.deepEqual(said(), []);
-  assert.deepEqual(await daily(2), ['warn: the certificate expires in less than 22 days', 'warn: the certificate expires in less than 21 days']);
+  assert.deepEqual(await daily(2), [
+    'warn: the certificate expires in less than 22 days',
+    'warn: the certificate expires in less than 21 days',
+  ]);
   assert.equal((await daily(18)).length, 18);
   assert.deepEqual(await daily(3), [
     'warn: the certificate expires in less than 2 days',
