@@ -5,6 +5,7 @@ import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../packages/server/src/main.ts', import.meta.url));
@@ -234,4 +235,12 @@ export async function logIn(
   const { status, json, text } = await program.ask('POST', '/login', { json: who });
   if (status !== 200) throw new Error(`login: ${status} ${text}`);
   return { access: json.access_token, refresh: json.refresh_token, device: json.device_token };
+}
+
+/** Looks until it is so, for ten seconds. */
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  for (let looks = 0; !(await isSo()); looks += 1) {
+    if (looks === 500) throw new Error(`it never came true: ${isSo}`);
+    await wait(20);
+  }
 }

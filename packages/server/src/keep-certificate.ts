@@ -38,7 +38,7 @@ export type CertificateKeeperOptions = {
   readonly clock: Clock;
   /** Takes a certificate into use for new connections, or throws. */
   take(pem: Certificate): void;
-  readonly log?: Pick<typeof serverLog, 'info' | 'warn' | 'error'>;
+  readonly log?: Readonly<Record<'info' | 'warn' | 'error', (facts: object, text: string) => void>>;
 };
 
 /** The status as the detail of readiness shows it. */
@@ -165,13 +165,15 @@ export async function keepCertificate({
         const before = told.get(one);
         if (!as || (before?.as === as && now - before.at < DAY_MS)) continue;
         told.set(one, { as, at: now });
-        log[as](seenOf(one), left <= 0 ? `${what} has expired` : `${what} expires in ${Math.ceil(left / DAY_MS)} days`);
+        log[as](seenOf(one), left <= 0 ? `${what} has expired` : `${what} expires in less than ${inDays(left)}`);
       }
     };
   }
 }
 
 type X509 = UsableCertificate['leaf'];
+
+const inDays = (ms: number): string => (ms < DAY_MS ? 'a day' : `${Math.floor(ms / DAY_MS) + 1} days`);
 
 const seen = ({ leaf }: Pick<UsableCertificate, 'leaf'>) => ({ names: plainNames({ leaf }), ...seenOf(leaf) });
 const seenOf = (one: X509) => ({ subject: subjectOf(one), serial: one.serialNumber, notAfter: one.validToDate.toISOString() });

@@ -24,6 +24,27 @@ for (const how of ['at once', 'behind'] as const) {
     assert.equal(readFileSync(file, 'utf8'), lines.join(''));
   });
 
+  test(`${how}: it moves to another file between two lines, and all of them are in one of the two`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const files = ['a', 'b', 'c', 'd'].map((name) => join(folder, name));
+    const [first = 0, ...others] = files.map((file) => openSync(file, 'a'));
+    const sink = lineSink(first, how);
+    const lines = Array.from({ length: 3_000 }, (_, i) => `${i} ${'x'.repeat(i % 300)}\n`);
+    for (const [i, line] of lines.entries()) {
+      sink.write(line);
+      if (i % 1_000 > 0) continue;
+      sink.moveTo(others[i / 1_000] ?? 0); // its line is being written
+      await wait(20);
+    }
+    await wait(50);
+    sink.close();
+    const texts = files.map((file) => readFileSync(file, 'utf8'));
+    assert.equal(texts.join(''), lines.join(''));
+    assert.ok(texts.every((text) => text.endsWith('\n')));
+    assert.throws(() => closeSync(first), { code: 'EBADF' }, 'what it left is closed');
+  });
+
   test(`${how}: a full disk neither throws nor holds the process`, { skip: !existsSync('/dev/full') }, async (t) => {
     const fd = openSync('/dev/full', 'w');
     t.after(() => closeSync(fd));
