@@ -126,7 +126,7 @@ test('rolling: two that have the secrets the other way round work on one store',
     await house.services.keyRing.load();
     return house;
   };
-  const sender = { address: '192.0.2.1', requestId: 'request', userAgent: 'test' };
+  const sender = { address: '192.0.2.1', block: '192.0.2.1', requestId: 'request', userAgent: 'test' };
   const first = await open(OLD);
   await addUser(first.services, 'ada', PASSWORD);
 

@@ -1,5 +1,6 @@
 import type { Clock } from '@portcullis/guard';
 import { databaseFile, deskServices, logFile } from './desk.ts';
+import { guessTurns } from './domain/guess/guess-turns.ts';
 import { guessPlaces } from './domain/guess/guess-places.ts';
 import { sprayWatch } from './domain/guess/spraying.ts';
 import { keyRing } from './domain/key/key-ring.ts';
@@ -56,6 +57,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
     keyRing: ring,
     guessPlaces: guessPlaces(secrets[0]),
+    guessTurns: guessTurns(),
     deviceTokens: deviceTokens(secrets),
     sprayWatch: sprayWatch({ clock }),
     lifetimes: settings,

@@ -20,7 +20,7 @@ import { readSettings } from '../src/settings/read.ts';
 
 const password = 'a sentence is easy to remember';
 const anna = { username: 'Anna', password };
-const origin = { address: '192.0.2.1', requestId: 'request', userAgent: 'test' } as const;
+const origin = { address: '192.0.2.1', block: '192.0.2.1', requestId: 'request', userAgent: 'test' } as const;
 
 suite('refresh', () => {
   test('fifty at once get the one successor, each with an access token of its own, and the chain goes on', async (t) => {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
-import { manualClock, Problem } from '@portcullis/guard';
+import { clientAddress, manualClock, Problem } from '@portcullis/guard';
 import { addUser, getUser } from '../src/flows/add-user.ts';
 import { keepHouse } from '../src/flows/keep-house.ts';
 import { ensureSigningKey } from '../src/flows/keep-keys.ts';
@@ -259,7 +259,7 @@ suite('password spraying', () => {
   });
 });
 
-const from = (address: string) => ({ address, requestId: 'request', userAgent: 'test' });
+const from = (address: string) => ({ ...clientAddress(address), requestId: 'request', userAgent: 'test' });
 
 async function attempt(on: Services, request: LoginRequest, address: string): Promise<string | Required<Tokens>> {
   try {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { accessTokens, type Clock, manualClock, Problem } from '@portcullis/guard';
 import fc from 'fast-check';
+import { guessTurns } from '../src/domain/guess/guess-turns.ts';
 import { guessPlaces } from '../src/domain/guess/guess-places.ts';
 import { sprayWatch } from '../src/domain/guess/spraying.ts';
 import { keyRing } from '../src/domain/key/key-ring.ts';
@@ -535,7 +536,7 @@ async function live(
   }
 }
 
-const origin = { address: '192.0.2.1', requestId: 'request', userAgent: 'test' } as const;
+const origin = { address: '192.0.2.1', block: '192.0.2.1', requestId: 'request', userAgent: 'test' } as const;
 
 const settled = <T>(work: Promise<T>): Promise<T | Problem<string>> =>
   work.catch((error: unknown) => {
@@ -574,6 +575,7 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
     csrfTokens: csrfTokens(['secret']),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer: 'https://localhost', audience: 'test', ttlMs: accessTtlMs }),
     guessPlaces: guessPlaces('secret'),
+    guessTurns: guessTurns(),
     deviceTokens: deviceTokens(['secret']),
     sprayWatch: sprayWatch({ clock }),
   };

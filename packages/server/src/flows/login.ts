@@ -1,7 +1,8 @@
-import { addressBlock } from '@portcullis/guard';
 import { plainText } from '../domain/audit/audit.ts';
 import { Problem } from '../domain/problem.ts';
-import { usernameKey } from '../domain/user/user.ts';
+import type { PasswordCredential } from '../domain/credential/credential.ts';
+import type { Guess } from '../domain/guess/guess.ts';
+import { type User, usernameKey } from '../domain/user/user.ts';
 import { newId } from '../lib/id.ts';
 import { endLoggedOut } from './logout.ts';
 import type { Sender, Services, Tokens } from './services.ts';
@@ -17,6 +18,7 @@ type On = Pick<
   | 'accessTokens'
   | 'deviceTokens'
   | 'guessPlaces'
+  | 'guessTurns'
   | 'sprayWatch'
   | 'revoked'
   | 'lifetimes'
@@ -33,112 +35,128 @@ export type LoginRequest = { readonly username: string; readonly password: strin
  *   (ASVS V7.2.4). A text that is no refresh token of ours changes nothing.
  * @throws {Problem} `credentials_invalid`, `too_many_attempts`, `server_busy`
  */
-export async function login(
-  on: On,
-  { username, password, deviceToken }: LoginRequest,
-  sender: Sender,
-  left?: string,
-): Promise<Required<Tokens>> {
+export async function login(on: On, request: LoginRequest, sender: Sender, left?: string): Promise<Required<Tokens>> {
   on.passwords.assertRoom();
-  const name = usernameKey(username);
-  const shownName = plainText(username);
-  const deviceId = on.deviceTokens.read(deviceToken, name, on.clock.now());
-  const guess = await countGuess();
-  const { user, credential, isRight } = await check().catch(async (error: unknown) => {
+  const name = usernameKey(request.username);
+  const deviceId = on.deviceTokens.read(request.deviceToken, name, on.clock.now());
+  const place = deviceId === undefined ? on.guessPlaces.ofStrangers(name) : on.guessPlaces.ofDevice(name, deviceId);
+  const attempt = { name, shownName: plainText(request.username), deviceId, sender };
+  const outcome = await on.guessTurns.with(
+    place.key,
+    () => on.together(({ guesses }) => guesses.take(place, on.clock.now())),
+    async (guess) => {
+      const found = await check(on, request, sender, guess);
+      const { user, credential } = found;
+      const reason = refusalOf(found);
+      if (!user || !credential || reason) return refuse(on, attempt, user?.id, reason ?? 'no password');
+      return (await openSession(on, attempt, user, credential, guess, left)) ?? refuse(on, attempt, user.id, 'changed meanwhile');
+    },
+  );
+  if ('done' in outcome) return outcome.done;
+  throw new Problem('too_many_attempts', deviceId === undefined ? 'unknown device' : 'known device', {
+    retryAfterS: Math.max(1, Math.ceil((outcome.retryAt - on.clock.now()) / 1_000)),
+    logged: { username: attempt.shownName },
+  });
+}
+
+/** Who tries, as far as it is known before the password is. */
+type Attempt = { readonly name: string; readonly shownName: string; readonly deviceId: string | undefined; readonly sender: Sender };
+
+type Found = { readonly user: User | undefined; readonly credential: PasswordCredential | undefined; readonly isRight: boolean };
+
+async function check(on: On, { username, password }: LoginRequest, { gone }: Sender, guess: Guess): Promise<Found> {
+  try {
+    const user = await on.users.findByName(username);
+    const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
+    return { user, credential, isRight: await on.passwords.verify(password, credential?.passwordHash, gone) };
+  } catch (error) {
     // Nobody has learned anything of the password. If even this cannot be written, the attempt stays counted.
     await on.together(({ guesses }) => guesses.giveBack(guess)).catch(() => {});
     throw error;
-  });
+  }
+}
 
+/** For the log and the audit alone: whoever asks is told the same of all of them. */
+function refusalOf({ user, isRight }: Found): string | undefined {
+  if (!user) return 'unknown user';
+  if (!isRight) return 'wrong password';
+  return user.disabledAt === undefined ? undefined : 'disabled';
+}
+
+/** `undefined` when the password or the user has changed since they were looked at. */
+async function openSession(
+  on: On,
+  { name, shownName, deviceId, sender }: Attempt,
+  user: User,
+  credential: PasswordCredential,
+  guess: Guess,
+  left: string | undefined,
+): Promise<Required<Tokens> | undefined> {
+  await on.revoked.current(); // an operator may just have taken away the key that would sign
   const at = on.clock.now();
-  const attempt = {
+  const id = newId('session');
+  const first = on.refreshTokens.first(id);
+  const session = {
+    id,
+    userId: user.id,
+    createdAt: at,
+    authenticatedAt: at,
+    expiresAt: at + on.lifetimes.refreshTokenTtlMs,
+    accessUntil: on.accessTokens.expiryFor(at),
+    address: sender.address,
+    userAgent: plainText(sender.userAgent, 256),
+    tokenHash: first.hash,
+  };
+  // Signed before anything is stored: a session that nobody got a token of must not be there.
+  const access = await on.accessTokens.mint(user, session, at);
+  const replaced = left === undefined ? undefined : on.refreshTokens.read(left);
+  const entry = {
     at,
     by: 'user',
-    userId: user?.id,
+    userId: user.id,
     username: shownName,
     address: sender.address,
     requestId: sender.requestId,
     count: 1,
   } as const;
-  const reason = !user ? 'unknown user' : !isRight ? 'wrong password' : user.disabledAt !== undefined ? 'disabled' : undefined;
-  if (!user || !credential || reason) return refuse(reason ?? 'no password');
-
-  await on.revoked.current(); // an operator may just have taken away the key that would sign
-  const session = newSession();
-  // Signed before anything is stored: a session that nobody got a token of must not be there.
-  const access = await on.accessTokens.mint(user, session, at);
-  const replaced = left === undefined ? undefined : on.refreshTokens.read(left);
   const ended = await on.together(async (stores) => {
     const { sessions, audit, guesses } = stores;
     if ((await sessions.add(session, credential.version)) === 'outdated') return undefined;
     const loggedOut = replaced ? await endLoggedOut(stores, replaced.sessionId, sender, at) : [];
     const oldest = await sessions.endOldest(session, on.lifetimes.sessionsPerUser, at);
     await guesses.giveBack(guess);
-    await audit.add({ ...attempt, id: newId('audit'), action: 'login', sessionId: session.id });
-    for (const { id } of oldest)
-      await audit.add({ ...attempt, id: newId('audit'), action: 'sessions_ended', sessionId: id, reason: 'too_many' });
+    await audit.add({ ...entry, id: newId('audit'), action: 'login', sessionId: id });
+    for (const { id: sessionId } of oldest)
+      await audit.add({ ...entry, id: newId('audit'), action: 'sessions_ended', sessionId, reason: 'too_many' });
     return [...loggedOut, ...oldest];
   });
-  if (!ended) return refuse('changed meanwhile');
+  if (!ended) return undefined;
   on.revoked.add(ended);
   return {
     accessToken: access.text,
-    refreshToken: session.first.text,
+    refreshToken: first.text,
     expiresInS: access.expiresInS,
-    sessionId: session.id,
+    sessionId: id,
     sessionEndsInS: Math.floor(on.lifetimes.refreshTokenTtlMs / 1_000),
     deviceToken: on.deviceTokens.issue(name, at, deviceId),
   };
+}
 
-  async function countGuess() {
-    const place = deviceId === undefined ? on.guessPlaces.ofStrangers(name) : on.guessPlaces.ofDevice(name, deviceId);
-    const now = on.clock.now();
-    const taken = await on.together(({ guesses }) => guesses.take(place, now));
-    if (!('retryAt' in taken)) return taken;
-    throw new Problem('too_many_attempts', deviceId === undefined ? 'unknown device' : 'known device', {
-      retryAfterS: Math.ceil((taken.retryAt - now) / 1_000),
-      logged: { username: shownName },
-    });
-  }
-
-  async function check() {
-    const user = await on.users.findByName(username);
-    const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
-    const isRight = await on.passwords.verify(password, credential?.passwordHash, sender.gone);
-    return { user, credential, isRight };
-  }
-
-  function newSession() {
-    const id = newId('session');
-    const first = on.refreshTokens.first(id);
-    return {
-      id,
-      userId: user?.id ?? '',
-      createdAt: at,
-      authenticatedAt: at,
-      expiresAt: at + on.lifetimes.refreshTokenTtlMs,
-      accessUntil: on.accessTokens.expiryFor(at),
-      address: sender.address,
-      userAgent: plainText(sender.userAgent, 256),
-      tokenHash: first.hash,
-      first,
-    };
-  }
-
-  async function refuse(why: string): Promise<never> {
-    const block = addressBlock(sender.address);
-    const spraying = on.sprayWatch.failed(block, name);
-    const { requestId } = sender;
-    await on.together(async ({ audit }) => {
-      await audit.tally(
-        spraying
-          ? { id: spraying.sumId, at, action: 'login_failed', by: 'user', address: block, requestId, reason: 'many names', count: 1 }
-          : { ...attempt, id: newId('audit'), action: 'login_failed', reason: why },
-      );
-      if (!spraying?.isNews) return;
-      const reason = `${spraying.names} names within an hour`;
-      await audit.add({ id: newId('audit'), at, action: 'password_spraying', by: 'server', address: block, requestId, reason, count: 1 });
-    });
-    throw new Problem('credentials_invalid', why, { logged: { username: shownName } });
-  }
+/** @throws {Problem} `credentials_invalid`, once it is on record. */
+async function refuse(on: On, { name, shownName, sender }: Attempt, userId: string | undefined, reason: string): Promise<never> {
+  const { address, block, requestId } = sender;
+  const at = on.clock.now();
+  const failed = { at, action: 'login_failed', by: 'user', requestId, count: 1 } as const;
+  const spraying = on.sprayWatch.failed(block, name);
+  await on.together(async ({ audit }) => {
+    await audit.tally(
+      spraying
+        ? { ...failed, id: spraying.sumId, address: block, reason: 'many names' }
+        : { ...failed, id: newId('audit'), userId, username: shownName, address, reason },
+    );
+    if (!spraying?.isNews) return;
+    const told = { action: 'password_spraying', by: 'server', reason: `${spraying.names} names within an hour` } as const;
+    await audit.add({ ...failed, ...told, id: newId('audit'), address: block });
+  });
+  throw new Problem('credentials_invalid', reason, { logged: { username: shownName } });
 }

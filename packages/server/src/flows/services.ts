@@ -1,4 +1,5 @@
 import type { Clock } from '@portcullis/guard';
+import type { GuessTurns } from '../domain/guess/guess-turns.ts';
 import type { GuessPlaces } from '../domain/guess/guess-places.ts';
 import type { SprayWatch } from '../domain/guess/spraying.ts';
 import type { KeyRing } from '../domain/key/key-ring.ts';
@@ -30,6 +31,7 @@ export type Services = Stores & {
   readonly keyRing: KeyRing;
   readonly revoked: RevokedSessions;
   readonly guessPlaces: GuessPlaces;
+  readonly guessTurns: GuessTurns;
   readonly deviceTokens: DeviceTokens;
   readonly sprayWatch: SprayWatch;
   readonly lifetimes: Lifetimes;
@@ -45,6 +47,8 @@ export type Lifetimes = {
 /** Who sent a request, as far as it shows: for sessions and audit. */
 export type Sender = {
   readonly address: string;
+  /** What counts as one sender: a whole IPv4 address, a prefix of an IPv6 one. */
+  readonly block: string;
   readonly requestId: string;
   readonly userAgent: string;
   /** Aborted when nobody waits for the answer any more. */

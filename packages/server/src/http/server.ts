@@ -43,7 +43,7 @@ export function makeServer(serverFactory: (handler: FastifyServerFactoryHandler)
 }
 
 export const sender = (request: FastifyRequest): Sender => ({
-  address: request.from.address,
+  ...request.from,
   requestId: request.id,
   userAgent: request.headers['user-agent'] ?? '',
 });
