@@ -118,9 +118,12 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
   await services.keyRing.load().catch((error: Error) => {
-    throw new Mistake(
-      `${secretOrigin(origins, settings)}: ${error.message}${secrets.length > 1 ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS' : ''}${mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : ''}`,
-    );
+    const others =
+      secrets.length > 1
+        ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS'
+        : '; if it was changed, PORTCULLIS_MASTER_SECRET_PREVIOUS_FILE names the one of before';
+    const own = mode === 'dev' && settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : '';
+    throw new Mistake(`${secretOrigin(origins, settings)}: ${error.message}${others}${own}`);
   });
   const resealed = await resealKeys(services, secrets);
   const secretNotes = secrets.length > 1 ? [await previousSecretNote(services, resealed)] : [];
