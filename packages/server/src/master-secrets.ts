@@ -37,9 +37,12 @@ export async function openKeys(
   from: { readonly mode: 'dev' | 'serve'; readonly settings: Settings; readonly origins: Origins },
 ): Promise<string[]> {
   await services.keyRing.load().catch((error: Error) => {
-    const nor = secrets.length > 1 ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS' : '';
-    const hint = from.mode === 'dev' && from.settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : '';
-    throw new Mistake(`${secretOrigin(from)}: ${error.message}${nor}${hint}`);
+    const others =
+      secrets.length > 1
+        ? ', and neither is PORTCULLIS_MASTER_SECRET_PREVIOUS'
+        : '; if it was changed, PORTCULLIS_MASTER_SECRET_PREVIOUS_FILE names the one of before';
+    const own = from.mode === 'dev' && from.settings.masterSecret !== undefined ? '; leave it out, and dev uses its own' : '';
+    throw new Mistake(`${secretOrigin(from)}: ${error.message}${others}${own}`);
   });
   const resealed = await resealKeys(services, secrets);
   return secrets.length > 1 ? [await previousSecretNote(services, resealed)] : [];

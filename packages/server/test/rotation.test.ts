@@ -145,6 +145,7 @@ test("what an operator has made next is the next one; what he imported stays unt
   assert.deepEqual(await states(), ['retired', 'active']);
   assert.equal(rotationDue(await store.keys.list(), clock.now(), EVERY), byHand.activeFrom + EVERY);
 
+  clock.advance(1); // of two keys of one moment the greater name signs
   const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
   await importKey(on, pem, SECRET, { at: 'once' });
   clock.advance(3 * EVERY);
