@@ -507,7 +507,7 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
     'ec_paramgen_curve:P-256',
     '-nodes',
     '-days',
-    '2',
+    '60',
     '-subj',
     '/CN=localhost',
     '-addext',
