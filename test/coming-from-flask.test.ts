@@ -54,7 +54,7 @@ describe('what the page names is there', () => {
       [...new Set(codes)].filter((code) => !Object.hasOwn(rows, code)),
       [],
     );
-    for (const [, status = '', code = ''] of prose.matchAll(/\b([45]\d\d) `([a-z_]+)`/g))
+    for (const [, status = '', code = ''] of prose.matchAll(/\b([45]\d\d) `([a-z]+_[a-z_]+)`/g))
       assert.equal(rows[code]?.status, Number(status), code);
     for (const [, code = '', msg = ''] of file('app.py').matchAll(/refusal\('(\w+)', '([^']+)'\)/g))
       assert.deepEqual([rows[code]?.status, rows[code]?.msg ?? rows[code]?.title], [401, msg]);
@@ -221,7 +221,7 @@ json.dump([judge(token) for token in given['tokens']], sys.stdout)`;
     const names = { iss: 'https://issuer.example', aud: 'portcullis', sub: 'usr_1', client_id: 'portcullis', sid: 'ses_1', jti: 'tok_1' };
     const claims = { ...names, ...times, scope: '', username: 'ada' };
     const { stranger: _, HS256: __, ...published } = keys;
-    const sent = vectors.filter(({ clockMs }) => clockMs === undefined);
+    const sent = vectors.filter(({ clockMs, name }) => clockMs === undefined && !name.startsWith('a compromised key')); // which is in no JWKS
     const tokens = sent.map((vector) => forge(vector, { claims, nowS, keys }));
     const verdicts = judge(names.iss, tokens, { jwks: { keys: Object.values(published).map(publicJwk) } });
     const taken = sent.filter((_, i) => verdicts[i]?.startsWith('good'));

@@ -81,14 +81,16 @@ describe('login', () => {
       assert.equal(answer.status, 200, answer.text);
       assert.deepEqual(Object.keys(answer.json), ['expires_in', 'csrf_token']);
       assert.equal(answer.json.expires_in, 900);
-      const [access, refresh, ...more] = cookiesOf(answer);
+      const [access, refresh, device, ...more] = cookiesOf(answer);
       assert.deepEqual(
-        [access?.name, access?.attributes, refresh?.name, refresh?.attributes, more],
+        [access?.name, access?.attributes, refresh?.name, refresh?.attributes, device?.name, device?.attributes, more],
         [
           ACCESS,
           'Path=/; Max-Age=900; Secure; HttpOnly; SameSite=Strict',
           REFRESH,
           'Path=/; Max-Age=604800; Secure; HttpOnly; SameSite=Strict',
+          '__Host-portcullis-device',
+          'Path=/; Max-Age=15552000; Secure; HttpOnly; SameSite=Strict',
           [],
         ],
       );
@@ -159,7 +161,7 @@ describe('login', () => {
       payload: { username, password: PASSWORD, transport: 'cookie' },
     });
     const set = [headers['set-cookie'] ?? []].flat().map((text) => text.split(';', 1)[0] ?? '');
-    assert.equal(set.length, 2);
+    assert.equal(set.length, 3);
     for (const pair of set) assert.ok(pair.length <= 4_096, `${pair.length} bytes`);
   });
 });

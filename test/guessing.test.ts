@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { askForCookies, cookieHeader, cookiesOf, ownOrigin, signedBy } from './support/cookies.ts';
 import { demoUser, folderFor, logIn, type Program, runCommand, startProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
 
@@ -73,6 +74,34 @@ test('fifty at once, over many connections: five are looked at', async (t) => {
   );
   for (const answer of all) assertRefused(answer, answer.status === 401 ? 'credentials_invalid' : 'too_many_attempts');
   assert.equal(all.filter(({ status }) => status === 401).length, 5);
+});
+
+test('fifty who know the password, at once: none is taken for a guess', async (t) => {
+  const program = await startProgram(t, { settings });
+  const all = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => program.ask('POST', '/login', { json: demoUser, from: `127.0.0.${i + 2}` })),
+  );
+  for (const answer of all) assert.equal(answer.status, 200, answer.text);
+  assert.equal(await lock(program, wrong), 5, 'and all were given back');
+});
+
+test('a browser is known by its cookie, which outlives the session', async (t) => {
+  const program = await startProgram(t, { settings: wideLimits });
+  const first = await askForCookies(program);
+  const device = cookiesOf(first).find(({ name }) => name === '__Host-portcullis-device')?.value ?? '';
+  const { csrf, ...tokens } = signedBy(first);
+  const headers = { origin: ownOrigin(program), 'x-csrf-token': csrf };
+  const left = await program.ask('POST', '/logout', { headers: { ...headers, cookie: cookieHeader(tokens) } });
+  assert.deepEqual([left.status, cookiesOf(left).some(({ name }) => name.endsWith('device'))], [200, false]);
+  await lock(program, wrong);
+  assertRefused(await askForCookies(program), 'too_many_attempts');
+  const cookie = `__Host-portcullis-device=${device}`;
+  assertRefused(await program.ask('POST', '/login', { json: demoUser, headers: { cookie } }), 'too_many_attempts', 'read where asked for');
+  const known = await askForCookies(program, { headers: { cookie } });
+  assert.equal(known.status, 200, known.text);
+  assert.equal(cookiesOf(known).length, 3);
+  const twice = await askForCookies(program, { headers: { cookie: `${cookie}; ${cookie}` } });
+  assertRefused(twice, 'cookie_duplicated');
 });
 
 test('kill -9: what was tried stays counted, also what was in flight; unlocked by the operator, the next is let in', async (t) => {

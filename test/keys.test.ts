@@ -198,15 +198,16 @@ test('PS256: logins, the guard and a verifier elsewhere agree on its tokens', as
   assert.equal(Buffer.from(set.keys[0].n, 'base64url').length, 384, '3072 bits');
 });
 
-test('a store of the version before is brought up to this one, and its key signs on', async (t) => {
+test('a store of the first version is brought up to this one, and its key signs on', async (t) => {
   const folder = folderFor(t);
   const program = await startProgram(t, { folder, settings });
   const { access, refresh } = await logIn(program);
   await program.stop('SIGKILL');
   const db = new DatabaseSync(join(folder, 'portcullis.db'));
-  db.exec("alter table keys drop column compromised_at; delete from kysely_migration where name = '0002_compromised_keys'");
+  db.exec('alter table keys drop column compromised_at; drop index sessions_living; drop table guesses');
+  db.exec("delete from kysely_migration where name != '0001_first'");
   db.close();
-  assert.ok(Object.hasOwn(migrations, '0002_compromised_keys'));
+  assert.equal(Object.keys(migrations).length, 4, 'another one? Undo it above, too');
   const again: Program = await startProgram(t, { folder, settings });
   assert.equal((await again.ask('GET', '/protected', { bearer: access })).status, 200);
   assert.equal(kidOf((await again.ask('POST', '/refresh', { bearer: refresh })).json.access_token), kidOf(access));

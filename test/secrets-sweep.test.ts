@@ -156,7 +156,10 @@ async function live(program: Program, keep: Keep, told: string[]): Promise<void>
 
   const origin = ownOrigin(program);
   const signed = signedBy(
-    await ask('POST', '/login', { json: { username: 'anna', password: password.second, transport: 'cookie' }, headers: { origin } }),
+    await ask('POST', '/login', {
+      json: { username: 'anna', password: password.second, transport: 'cookie', device_token: device },
+      headers: { origin },
+    }),
   );
   const cookie = cookieHeader(signed);
   const refused: Record<string, string>[] = [

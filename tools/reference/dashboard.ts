@@ -120,6 +120,17 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
       },
       {
         type: 'stat',
+        title: "Certificate's files",
+        unit: 'short',
+        says: '1: they have changed to something that cannot be used, and the certificate of before is still served.',
+        shows: { '': `max(portcullis_certificate_files_unusable{${OF}})` },
+        colours: [
+          [null, 'green'],
+          [1, 'red'],
+        ],
+      },
+      {
+        type: 'stat',
         title: 'Living sessions',
         unit: 'short',
         says: 'Sessions that somebody could refresh now. A fall all at once is a mass logout.',

@@ -156,7 +156,7 @@ async function refuse(on: On, { name, shownName, sender }: Attempt, userId: stri
     );
     if (!spraying?.isNews) return;
     const told = { action: 'password_spraying', by: 'server', reason: `${spraying.names} names within an hour` } as const;
-    await audit.add({ ...failed, ...told, id: newId('audit'), address: block });
+    await audit.add({ ...failed, id: newId('audit'), address: block, ...told });
   });
   throw new Problem('credentials_invalid', reason, { logged: { username: shownName } });
 }
