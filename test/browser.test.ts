@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Frame, Page } from 'playwright-core';
 import { chromiumPath, openBrowser, servePages } from './support/browser.ts';
+import { without } from './support/needs.ts';
 import { demoUser, startProgram, wideLimits } from './support/program.ts';
 
 /** It outlives the session: with it, who guesses at the name elsewhere does not keep its owner out. */
@@ -17,7 +18,7 @@ const entry = fileURLToPath(new URL('../examples/own-routes/server.ts', import.m
 test(
   'a session in cookies, in a real browser: the page that is allowed has it, and no other page can use, read or end it',
   {
-    skip: chromiumPath === undefined && 'there is no Chromium here',
+    skip: without('Chromium', chromiumPath !== undefined),
     timeout: 90_000,
   },
   async (t) => {

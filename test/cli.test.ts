@@ -14,6 +14,7 @@ import { run as runHere } from '../packages/server/src/cli/run.ts';
 import type { Voice } from '../packages/server/src/cli/terminal.ts';
 import { cutTo, widthOf } from '../packages/server/src/cli/width.ts';
 import { commandsReference } from '../tools/reference/commands.ts';
+import { without } from './support/needs.ts';
 import { demoUser, folderFor, logIn, runCommand, startProgram, wideLimits } from './support/program.ts';
 
 const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
@@ -664,61 +665,51 @@ for (const [fault, code] of [
 
 const hasScript = spawnSync('script', ['--version']).status === 0;
 
-test(
-  'passwords are asked for on a terminal, twice and unseen',
-  { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' },
-  async (t) => {
-    const folder = folderFor(t);
-    const typed = 'correct horse bättery staple';
-    const good = await onTerminal(t, ['users', 'add', 'änna', '--dev'], folder, [
-      ['New password for "änna": ', `x\u007f${typed}zz\u007f\u007f\r`],
-      ['The same again: ', `${typed}\r`],
-    ]);
-    assert.equal(good.code, 0, good.seen);
-    assert.doesNotMatch(good.seen, /horse|staple/);
-    assert.match(good.seen, /Added "änna"/);
+test('passwords are asked for on a terminal, twice and unseen', { skip: without('script', hasScript) }, async (t) => {
+  const folder = folderFor(t);
+  const typed = 'correct horse bättery staple';
+  const good = await onTerminal(t, ['users', 'add', 'änna', '--dev'], folder, [
+    ['New password for "änna": ', `x\u007f${typed}zz\u007f\u007f\r`],
+    ['The same again: ', `${typed}\r`],
+  ]);
+  assert.equal(good.code, 0, good.seen);
+  assert.doesNotMatch(good.seen, /horse|staple/);
+  assert.match(good.seen, /Added "änna"/);
 
-    const program = await startProgram(t, { folder });
-    await logIn(program, { username: 'änna', password: typed });
+  const program = await startProgram(t, { folder });
+  await logIn(program, { username: 'änna', password: typed });
 
-    const pasted = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, [
-      ['New password', `${PASSWORD}\r${PASSWORD}\r`],
-    ]);
-    assert.equal(pasted.code, 0, pasted.seen);
-    for (const [answers, said] of [
-      [[['New password', 'correct hor\u0003']], /Cancelled:.* nothing was changed/],
-      [[['New password', '\u0004']], /Cancelled:.* nothing was changed/],
+  const pasted = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, [['New password', `${PASSWORD}\r${PASSWORD}\r`]]);
+  assert.equal(pasted.code, 0, pasted.seen);
+  for (const [answers, said] of [
+    [[['New password', 'correct hor\u0003']], /Cancelled:.* nothing was changed/],
+    [[['New password', '\u0004']], /Cancelled:.* nothing was changed/],
+    [
       [
-        [
-          ['New password', `${PASSWORD}\r`],
-          ['again', `${PASSWORD}.\r`],
-        ],
-        /Cancelled:.* the two passwords differ/,
+        ['New password', `${PASSWORD}\r`],
+        ['again', `${PASSWORD}.\r`],
       ],
-    ] as const) {
-      const ran = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, answers);
-      assert.equal(ran.code, 1, ran.seen);
-      assert.match(ran.seen, said);
-    }
-    for (const answer of ['n\r', '\u0003'])
-      assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', answer]])).code, 1);
-    await logIn(program, { username: 'änna', password: PASSWORD });
-    assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', 'y\r']])).code, 0);
-    assert.equal((await program.ask('POST', '/login', { json: { username: 'änna', password: PASSWORD } })).status, 401);
-  },
-);
+      /Cancelled:.* the two passwords differ/,
+    ],
+  ] as const) {
+    const ran = await onTerminal(t, ['users', 'set-password', 'änna', '--dev'], folder, answers);
+    assert.equal(ran.code, 1, ran.seen);
+    assert.match(ran.seen, said);
+  }
+  for (const answer of ['n\r', '\u0003'])
+    assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', answer]])).code, 1);
+  await logIn(program, { username: 'änna', password: PASSWORD });
+  assert.equal((await onTerminal(t, ['users', 'remove', 'änna', '--dev'], folder, [['[y/N]', 'y\r']])).code, 0);
+  assert.equal((await program.ask('POST', '/login', { json: { username: 'änna', password: PASSWORD } })).status, 401);
+});
 
-test(
-  'colours are for terminals, and not where NO_COLOR is set',
-  { skip: !hasScript && !process.env.CI && 'util-linux "script" is not here' },
-  async (t) => {
-    const folder = folderFor(t);
-    await at(folder)(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
-    assert.match((await onTerminal(t, ['users', 'list'], folder, [])).seen, /\u001b\[32menabled\u001b/);
-    assert.doesNotMatch((await onTerminal(t, ['users', 'list'], folder, [], { NO_COLOR: '1' })).seen, /\u001b/);
-    assert.doesNotMatch((await at(folder, { FORCE_COLOR: '1' })(['users', 'list'])).stdout, /\u001b/);
-  },
-);
+test('colours are for terminals, and not where NO_COLOR is set', { skip: without('script', hasScript) }, async (t) => {
+  const folder = folderFor(t);
+  await at(folder)(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
+  assert.match((await onTerminal(t, ['users', 'list'], folder, [])).seen, /\u001b\[32menabled\u001b/);
+  assert.doesNotMatch((await onTerminal(t, ['users', 'list'], folder, [], { NO_COLOR: '1' })).seen, /\u001b/);
+  assert.doesNotMatch((await at(folder, { FORCE_COLOR: '1' })(['users', 'list'])).stdout, /\u001b/);
+});
 
 // --- The printer and the pages ---
 

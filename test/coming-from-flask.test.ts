@@ -11,6 +11,7 @@ import { type Row, table, variableOf } from '../packages/server/src/settings/tab
 import { cors } from '../packages/guard/src/cors.ts';
 import { foreign, foreignErrors } from './coming-from-flask/foreign-names.ts';
 import { demoUser, folderFor, logIn, runCommand, startProgram, wideLimits } from './support/program.ts';
+import { without } from './support/needs.ts';
 import { openMint } from './support/mint.ts';
 import { forge, keys, publicJwk, type Vector, vectors } from './vectors/forge.ts';
 
@@ -165,12 +166,12 @@ const PYTHON = '/usr/bin/python3';
 const canRun = (code: string): boolean => spawnSync(PYTHON, ['-c', code]).status === 0;
 const hasPyJwt = canRun('import jwt, cryptography');
 
-test('its Python is Python', { skip: !canRun('') && 'no python3 here' }, () => {
+test('its Python is Python', { skip: without('python3', canRun('')) }, () => {
   for (const source of blocks('python'))
     execFileSync(PYTHON, ['-c', 'import ast, sys; ast.parse(sys.stdin.read())'], { input: source, stdio: 'pipe' });
 });
 
-describe('a Flask service that stays', { skip: !hasPyJwt && 'no python3-jwt here' }, () => {
+describe('a Flask service that stays', { skip: without('PyJWT', hasPyJwt) }, () => {
   /** What `access.py` says of each token: the username, or the class of the error. */
   function judge(issuer: string, tokens: readonly string[], { ca, jwks }: { ca?: string; jwks?: unknown }): string[] {
     const driver = `

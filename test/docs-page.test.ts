@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import { chromiumPath, openBrowser } from './support/browser.ts';
 import { openApp } from './support/house.ts';
+import { without } from './support/needs.ts';
 import { sharedProgram, wideLimits } from './support/program.ts';
 import { assertRefused } from './support/refusal.ts';
-
-/** Debian's own, over loopback and whatever certificate the program has made. */
-async function openBrowser(t: { after(work: () => Promise<void>): void }): Promise<Browser> {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--no-proxy-server'] });
-  t.after(() => browser.close());
-  return browser;
-}
 
 describe('the page at /docs', () => {
   const program = sharedProgram(wideLimits);
@@ -59,44 +54,47 @@ describe('the page at /docs', () => {
       assertRefused(await program.ask('GET', path), 'not_found', path);
   });
 
-  test('in a browser: every route, and a login whose tokens the next try uses', async (t) => {
-    const browser = await openBrowser(t);
-    const context = await browser.newContext({ ignoreHTTPSErrors: true, colorScheme: 'dark' });
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`));
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('request', (request) => {
-      if (!request.url().startsWith(`https://localhost:${program.port}/`) && !request.url().startsWith('data:'))
-        complaints.push(request.url());
-    });
-    await page.goto(`https://localhost:${program.port}/docs`);
-    await page.locator('.opblock').first().waitFor();
-    assert.equal(await page.title(), 'Portcullis API');
-    const shown = await page.locator('.opblock-summary-path').allInnerTexts();
-    const { paths } = (await program.ask('GET', '/openapi.json')).json;
-    assert.deepEqual(shown.map((path) => path.replaceAll('\u200b', '')).toSorted(), Object.keys(paths).toSorted());
-    assert.equal(await page.locator('html.dark-mode').count(), 1);
+  test(
+    'in a browser: every route, and a login whose tokens the next try uses',
+    { skip: without('Chromium', chromiumPath !== undefined) },
+    async (t) => {
+      const context = await openBrowser(t, {}, { colorScheme: 'dark' });
+      const page = await context.newPage();
+      const complaints: string[] = [];
+      page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`));
+      page.on('pageerror', (error) => complaints.push(error.message));
+      page.on('request', (request) => {
+        if (!request.url().startsWith(`https://localhost:${program.port}/`) && !request.url().startsWith('data:'))
+          complaints.push(request.url());
+      });
+      await page.goto(`https://localhost:${program.port}/docs`);
+      await page.locator('.opblock').first().waitFor();
+      assert.equal(await page.title(), 'Portcullis API');
+      const shown = await page.locator('.opblock-summary-path').allInnerTexts();
+      const { paths } = (await program.ask('GET', '/openapi.json')).json;
+      assert.deepEqual(shown.map((path) => path.replaceAll('\u200b', '')).toSorted(), Object.keys(paths).toSorted());
+      assert.equal(await page.locator('html.dark-mode').count(), 1);
 
-    const credentials = '{"username":"testuser","password":"password123"}';
-    await tryOut(page, '/healthz', '"status": "ok"');
-    await tryOut(page, '/protected', 'Missing Authorization Header');
-    await tryOut(page, '/login', '"refresh_token": "prt_', credentials);
-    await tryOut(page, '/protected', '"logged_in_as": "testuser"');
-    await tryOut(page, '/refresh', '"refresh_token": "prt_');
-    await tryOut(page, '/logout', 'Successfully logged out');
-    await tryOut(page, '/protected', 'Missing Authorization Header');
+      const credentials = '{"username":"testuser","password":"password123"}';
+      await tryOut(page, '/healthz', '"status": "ok"');
+      await tryOut(page, '/protected', 'Missing Authorization Header');
+      await tryOut(page, '/login', '"refresh_token": "prt_', credentials);
+      await tryOut(page, '/protected', '"logged_in_as": "testuser"');
+      await tryOut(page, '/refresh', '"refresh_token": "prt_');
+      await tryOut(page, '/logout', 'Successfully logged out');
+      await tryOut(page, '/protected', 'Missing Authorization Header');
 
-    // The one thing to complain of: Chromium says of each refusal that it was one.
-    assert.deepEqual(
-      complaints.filter((text) => !text.startsWith('error: Failed to load resource: the server responded with a status of 401')),
-      [],
-    );
-    await page.reload();
-    await page.locator('.opblock').first().waitFor();
-    assert.match(await page.locator('#signed').innerText(), /^Not logged in/, 'tokens are kept nowhere');
-    assert.deepEqual(await page.evaluate('[localStorage.length, sessionStorage.length, document.cookie]'), [0, 0, '']);
-  });
+      // The one thing to complain of: Chromium says of each refusal that it was one.
+      assert.deepEqual(
+        complaints.filter((text) => !text.startsWith('error: Failed to load resource: the server responded with a status of 401')),
+        [],
+      );
+      await page.reload();
+      await page.locator('.opblock').first().waitFor();
+      assert.match(await page.locator('#signed').innerText(), /^Not logged in/, 'tokens are kept nowhere');
+      assert.deepEqual(await page.evaluate('[localStorage.length, sessionStorage.length, document.cookie]'), [0, 0, '']);
+    },
+  );
 });
 
 test('where it is not wanted there is nothing', async (t) => {

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { without } from './support/needs.ts';
 import { type Program, shared, sharedProgram, startProgram, wideLimits } from './support/program.ts';
 import { configsOf, startProxy } from './support/proxy.ts';
 import { assertLimited, assertRefused } from './support/refusal.ts';
@@ -75,7 +77,12 @@ async function assertNotAskedDirectly(program: Program): Promise<void> {
   assertRefused(await speak(program, asked, { plain: true, from: newClient() }), 'https_required');
 }
 
-describe('TLS at the proxy, X-Forwarded-For', { timeout: 30_000 }, () => {
+const skip = without(
+  'nginx or HAProxy',
+  ['nginx', 'haproxy'].every((name) => existsSync(`/usr/sbin/${name}`)),
+);
+
+describe('TLS at the proxy, X-Forwarded-For', { timeout: 30_000, skip }, () => {
   const program = programAtProxy('x-forwarded-for');
   test('nginx', async (t) => assertToldApart(program, await startProxy(t, 'nginx', { config: nginxPlain, to: program.port })));
   test('HAProxy, over HTTP/1.1 and HTTP/2', async (t) => {
@@ -91,7 +98,7 @@ describe('TLS at the proxy, X-Forwarded-For', { timeout: 30_000 }, () => {
   test('and nobody else', () => assertNotAskedDirectly(program));
 });
 
-describe('TLS at the proxy, Forwarded', { timeout: 30_000 }, () => {
+describe('TLS at the proxy, Forwarded', { timeout: 30_000, skip }, () => {
   const program = programAtProxy('forwarded');
   test('nginx', async (t) => assertToldApart(program, await startProxy(t, 'nginx', { config: nginxForwarded, to: program.port })));
   test('a proxy that sends the other header only', async (t) => {
@@ -101,7 +108,7 @@ describe('TLS at the proxy, Forwarded', { timeout: 30_000 }, () => {
   test('and nobody else', () => assertNotAskedDirectly(program));
 });
 
-describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
+describe('TLS at the proxy, PROXY protocol', { timeout: 30_000, skip }, () => {
   const program = programAtProxy('proxy-protocol');
   test('HAProxy, version 2 with its SSL part', async (t) => {
     const through = await startProxy(t, 'haproxy', { config: haproxySsl, to: program.port });
@@ -133,7 +140,7 @@ describe('TLS at the proxy, PROXY protocol', { timeout: 30_000 }, () => {
   test('and nobody else', () => assertNotAskedDirectly(program));
 });
 
-describe('TLS passed through, PROXY protocol', { timeout: 30_000 }, () => {
+describe('TLS passed through, PROXY protocol', { timeout: 30_000, skip }, () => {
   const program = sharedProgram({ ...settings, TRUSTED_PROXY_HEADER: 'proxy-protocol' });
   for (const way of ['send-proxy', 'send-proxy-v2'])
     test(`HAProxy, ${way}`, async (t) => {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { without } from './support/needs.ts';
 import { folderFor, logIn, startProgram, until, wideLimits } from './support/program.ts';
 
 const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
@@ -56,7 +57,7 @@ test('a log that cannot be opened anew goes on in the old file, and SIGHUP ends 
 
 test(
   'SIGHUP ends what a terminal started: there it means that the terminal is gone',
-  { skip: !existsSync('/usr/bin/script') },
+  { skip: without('script', existsSync('/usr/bin/script')) },
   async (t) => {
     const folder = folderFor(t);
     const child = spawn('script', ['-qefc', `exec '${process.execPath}' '${main}' dev`, '/dev/null'], {

@@ -17,21 +17,33 @@ if (changedAt('package-lock.json') > changedAt('node_modules/.package-lock.json'
 }
 
 if (process.argv.includes('--test')) {
-  const isThere = (program) => spawnSync('sh', ['-c', `command -v ${program} || command -v /usr/sbin/${program}`]).status === 0;
-  /** Each program with the Debian package that has it. */
-  const needed = { curl: 'curl', openssl: 'openssl', chromium: 'chromium', nginx: 'nginx-light', haproxy: 'haproxy' };
-  const missing = () => Object.keys(needed).filter((program) => !isThere(program));
-  if (missing().length > 0 && process.getuid?.() === 0 && isThere('apt-get')) {
+  const runs = (command) =>
+    spawnSync('sh', ['-c', command], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } }).status === 0;
+  /** What the tests talk to: how to see that it is there, and the Debian packages that have it. */
+  const needed = {
+    curl: ['command -v curl', 'curl'],
+    openssl: ['command -v openssl', 'openssl'],
+    script: ['command -v script', 'bsdutils'],
+    Chromium: ['command -v chromium', 'chromium'],
+    nginx: ['command -v nginx', 'nginx-light'],
+    HAProxy: ['command -v haproxy', 'haproxy'],
+    PyJWT: ["/usr/bin/python3 -c 'import jwt, cryptography'", 'python3-jwt', 'python3-cryptography'],
+  };
+  const missing = () => Object.keys(needed).filter((what) => !runs(needed[what][0]));
+  if (missing().length > 0 && process.getuid?.() === 0 && runs('command -v apt-get')) {
     console.log(`Installing ${missing().join(', ')} for the tests (once; a browser takes half a minute) …`);
     withoutServices(() => {
       const apt = (...args) => run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-qq', ...args]);
-      const packages = missing().map((program) => needed[program]);
+      const packages = missing().flatMap((what) => needed[what].slice(1));
       return apt('update') && apt('install', '-y', '--no-install-recommends', 'ca-certificates', ...packages);
     });
   }
   if (missing().length > 0) {
-    console.error(`The tests need ${missing().join(', ')}: install what is missing, then run npm test again.`);
-    process.exit(1);
+    const isEnough = !process.env.CI && !missing().some((what) => what === 'curl' || what === 'openssl');
+    console.error(
+      `Not here: ${missing().join(', ')}. ${isEnough ? 'Tests that need it are skipped.' : 'Install it, then run npm test again.'}`,
+    );
+    if (!isEnough) process.exit(1);
   }
 }
 

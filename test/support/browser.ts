@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { type BrowserContext, chromium } from 'playwright-core';
+import { type BrowserContext, type BrowserContextOptions, chromium } from 'playwright-core';
 import { type Ending, folderFor } from './program.ts';
 
 /** Where a Chromium may be; `undefined` where there is none, and then tests that need one are skipped. */
@@ -16,22 +16,26 @@ export const chromiumPath = [
 ].find((path) => existsSync(path));
 
 /**
- * A real browser that finds the hosts of `ports` on this machine, each at its port, as if it were 443 there; it knows no other
+ * A real browser that finds the hosts of `ports` on this machine, each at its port, as if it were 443 there; beside localhost it knows no other
  * host and believes any certificate. It ends with the test.
  */
-export async function openBrowser(t: Ending, ports: Readonly<Record<string, number>>): Promise<BrowserContext> {
+export async function openBrowser(
+  t: Ending,
+  ports: Readonly<Record<string, number>>,
+  options: BrowserContextOptions = {},
+): Promise<BrowserContext> {
   if (chromiumPath === undefined) throw new Error('no Chromium here: look at chromiumPath first');
   const rules = Object.entries(ports).map(([host, port]) => `MAP ${host}:443 127.0.0.1:${port}`);
   const browser = await chromium.launch({
     executablePath: chromiumPath,
     args: [
-      `--host-resolver-rules=${[...rules, 'MAP * ~NOTFOUND'].join(', ')}`,
+      `--host-resolver-rules=${[...rules, 'EXCLUDE localhost', 'MAP * ~NOTFOUND'].join(', ')}`,
       '--no-proxy-server',
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
     ],
   });
   t.after(() => browser.close());
-  return browser.newContext({ ignoreHTTPSErrors: true });
+  return browser.newContext({ ignoreHTTPSErrors: true, ...options });
 }
 
 /** Serves one empty page over TLS, whatever the host and the path; says its port. It ends with the test. */
