@@ -45,14 +45,14 @@ export const server = [
 async function run(on: On, mode: 'dev' | 'serve', say: (running: Running, voice: Voice) => void): Promise<void> {
   const { start } = await import('../start.ts');
   const { serverLog } = await import('../lib/server-log.ts');
-  const reload = onHangUp();
+  const hangUp = onHangUp();
   const running = await start({ ...on.sources, mode });
   for (const note of running.notes) on.note(note);
+  hangUp?.('mistakes' in running ? undefined : running);
   if ('mistakes' in running) throw new Mistake(...running.mistakes);
 
   dieOfFaults(running, (error) => { serverLog.fatal({ err: error }, 'a fault: the process ends'); });
   const ended = endOnSignal(running);
-  reload?.(running);
   // Where the security log is the standard output, it is nothing else.
   const voice = running.files.securityLog === 'stdout' ? on.terminal.err : on.terminal.out;
   say(running, voice);
@@ -83,12 +83,16 @@ function endOnSignal(running: Running): Promise<void> {
  */
 const hasTerminal = isatty(0);
 
-/** Takes SIGHUP from now on, lest one that comes early end the process; it is done as soon as there is a server to do it. */
-function onHangUp(): ((running: Running) => void) | undefined {
+/** Takes SIGHUP from now on, lest one that comes early end the process; it is done as soon as there is a server to do it, or there is to be none. */
+function onHangUp(): ((running: Running | undefined) => void) | undefined {
   if (hasTerminal) return undefined;
   const { promise, resolve } = Promise.withResolvers<Running>();
-  process.on('SIGHUP', () => void promise.then((running) => running.reload()));
-  return resolve;
+  const reload = (): void => void promise.then((running) => running.reload());
+  process.on('SIGHUP', reload);
+  return (running) => {
+    if (running) resolve(running);
+    else process.off('SIGHUP', reload);
+  };
 }
 
 /** After a fault that nobody caught, nothing in this process can be relied on: it is written down, and the process ends. */
