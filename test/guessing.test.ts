@@ -85,6 +85,23 @@ test('fifty who know the password, at once: none is taken for a guess', async (t
   assert.equal(await lock(program, wrong), 5, 'and all were given back');
 });
 
+test('who has collected devices with a stolen password has no guesses at the next one', async (t) => {
+  const program = await startProgram(t, { settings });
+  const devices: string[] = [];
+  for (let i = 0; i < 8; i += 1) devices.push((await logIn(program)).device);
+  const env = { PORTCULLIS_DATA_DIR: program.folder };
+  const changed = await runCommand(['users', 'set-password', 'testuser', '--dev', '--password-stdin'], {
+    env,
+    input: 'another long sentence',
+  });
+  assert.equal(changed.code, 0, changed.stderr);
+  const all = [];
+  for (const device_token of devices)
+    for (let i = 0; i < 3; i += 1) all.push(await program.ask('POST', '/login', { json: { ...demoUser, device_token } }));
+  assert.equal(all.filter(({ status }) => status === 401).length, 5);
+  assert.equal(all.filter(({ status }) => status === 429).length, 19);
+});
+
 test('a browser is known by its cookie, which outlives the session', async (t) => {
   const program = await startProgram(t, { settings: wideLimits });
   const first = await askForCookies(program);

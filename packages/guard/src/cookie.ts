@@ -26,7 +26,7 @@ export function cookieValues(header: string | undefined, name: CookieName): stri
   if (!header?.includes(name)) return [];
   const start = `${name}=`;
   return header.split(';').flatMap((pair) => {
-    const text = pair.trim();
+    const text = pair.replace(/^[ \t]+/, ''); // not trim: it takes U+00A0 too, which a browser takes for part of a name without our prefix
     return text.startsWith(start) ? [text.slice(start.length)] : [];
   });
 }

@@ -92,7 +92,7 @@ suite('login', () => {
       };
     };
     const wrong = await cost({ username: 'Anna', password: 'wrong' });
-    assert.deepEqual(wrong.calls, ['together', 'guesses.take', 'users.findByName', 'credentials.findPassword', 'together', 'audit.tally']);
+    assert.deepEqual(wrong.calls, ['users.findByName', 'credentials.findPassword', 'together', 'guesses.take', 'together', 'audit.tally']);
     assert.equal(wrong.hashes, 1);
     assert.equal(wrong.code, 'credentials_invalid');
     for (const who of [

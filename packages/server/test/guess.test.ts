@@ -146,24 +146,27 @@ suite('where attempts are counted', () => {
 
 suite('device tokens', () => {
   const tokens = deviceTokens(['secret']);
+  const alice = { nameKey: 'alice', passwordVersion: 3 };
 
   test('known again, by all spellings of the name, for 180 days; renewed, it is the same device', () => {
-    const first = tokens.issue('alice', START);
+    const first = tokens.issue(alice, START);
     assert.match(first, /^pdt_[\w-]{72}$/);
-    const id = tokens.read(first, 'alice', START);
+    const id = tokens.read(first, alice, START);
     assert.match(String(id), /^[0-9a-f]{32}$/);
-    assert.equal(tokens.read(first, 'alice', START + 180 * DAY_MS - 1), id);
-    assert.equal(tokens.read(first, 'alice', START + 180 * DAY_MS), undefined);
-    const renewed = tokens.issue('alice', START + DAY_MS, id);
+    assert.equal(tokens.read(first, alice, START + 180 * DAY_MS - 1), id);
+    assert.equal(tokens.read(first, alice, START + 180 * DAY_MS), undefined);
+    const renewed = tokens.issue(alice, START + DAY_MS, id);
     assert.notEqual(renewed, first);
-    assert.equal(tokens.read(renewed, 'alice', START + 180 * DAY_MS), id);
-    assert.notEqual(tokens.read(tokens.issue('alice', START), 'alice', START), id);
+    assert.equal(tokens.read(renewed, alice, START + 180 * DAY_MS), id);
+    assert.notEqual(tokens.read(tokens.issue(alice, START), alice, START), id);
   });
 
-  test("another name's, another secret's, a forged or mistyped one is nobody's", () => {
-    const token = tokens.issue('alice', START);
-    for (const name of ['bob', 'alice ', '', 'alic', 'alicea']) assert.equal(tokens.read(token, name, START), undefined, name);
-    assert.equal(deviceTokens(['another']).read(token, 'alice', START), undefined);
+  test("another name's, another password's, another secret's, a forged or mistyped one is nobody's", () => {
+    const token = tokens.issue(alice, START);
+    for (const name of ['bob', 'alice ', '', 'alic', 'alicea'])
+      assert.equal(tokens.read(token, { ...alice, nameKey: name }, START), undefined, name);
+    for (const passwordVersion of [0, 2, 4]) assert.equal(tokens.read(token, { ...alice, passwordVersion }, START), undefined);
+    assert.equal(deviceTokens(['another']).read(token, alice, START), undefined);
     for (const wrong of [
       undefined,
       '',
@@ -175,21 +178,21 @@ suite('device tokens', () => {
       token.toUpperCase(),
       'x'.repeat(1e6),
     ])
-      assert.equal(tokens.read(wrong, 'alice', START), undefined);
+      assert.equal(tokens.read(wrong, alice, START), undefined);
     for (let i = 4; i < token.length; i += 1) {
       const changed = `${token.slice(0, i)}${token[i] === 'A' ? 'B' : 'A'}${token.slice(i + 1)}`;
-      assert.equal(tokens.read(changed, 'alice', START), undefined, `${i}`);
+      assert.equal(tokens.read(changed, alice, START), undefined, `${i}`);
     }
   });
 
   test('under a new master secret, those of before are still known, and renewed under the new one', () => {
-    const old = tokens.issue('alice', START);
+    const old = tokens.issue(alice, START);
     const both = deviceTokens(['new', 'secret']);
-    const id = both.read(old, 'alice', START);
-    assert.equal(id, tokens.read(old, 'alice', START));
-    const renewed = both.issue('alice', START, id);
-    assert.equal(deviceTokens(['new']).read(renewed, 'alice', START), id);
-    assert.equal(tokens.read(renewed, 'alice', START), undefined);
+    const id = both.read(old, alice, START);
+    assert.equal(id, tokens.read(old, alice, START));
+    const renewed = both.issue(alice, START, id);
+    assert.equal(deviceTokens(['new']).read(renewed, alice, START), id);
+    assert.equal(tokens.read(renewed, alice, START), undefined);
   });
 });
 

@@ -38,16 +38,18 @@ export type LoginRequest = { readonly username: string; readonly password: strin
 export async function login(on: On, request: LoginRequest, sender: Sender, left?: string): Promise<Required<Tokens>> {
   on.passwords.assertRoom();
   const name = usernameKey(request.username);
-  const deviceId = on.deviceTokens.read(request.deviceToken, name, on.clock.now());
+  const user = await on.users.findByName(request.username);
+  const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
+  const known = { nameKey: name, passwordVersion: credential?.version ?? 0 };
+  const deviceId = on.deviceTokens.read(request.deviceToken, known, on.clock.now());
   const place = deviceId === undefined ? on.guessPlaces.ofStrangers(name) : on.guessPlaces.ofDevice(name, deviceId);
   const attempt = { name, shownName: plainText(request.username), deviceId, sender };
   const outcome = await on.guessTurns.with(
     place.key,
     () => on.together(({ guesses }) => guesses.take(place, on.clock.now())),
     async (guess) => {
-      const found = await check(on, request, sender, guess);
-      const { user, credential } = found;
-      const reason = refusalOf(found);
+      const isRight = await verify(on, request.password, credential, sender, guess);
+      const reason = refusalOf(user, isRight);
       if (!user || !credential || reason) return refuse(on, attempt, user?.id, reason ?? 'no password');
       return (await openSession(on, attempt, user, credential, guess, left)) ?? refuse(on, attempt, user.id, 'changed meanwhile');
     },
@@ -62,13 +64,15 @@ export async function login(on: On, request: LoginRequest, sender: Sender, left?
 /** Who tries, as far as it is known before the password is. */
 type Attempt = { readonly name: string; readonly shownName: string; readonly deviceId: string | undefined; readonly sender: Sender };
 
-type Found = { readonly user: User | undefined; readonly credential: PasswordCredential | undefined; readonly isRight: boolean };
-
-async function check(on: On, { username, password }: LoginRequest, { gone }: Sender, guess: Guess): Promise<Found> {
+async function verify(
+  on: On,
+  password: string,
+  credential: PasswordCredential | undefined,
+  { gone }: Sender,
+  guess: Guess,
+): Promise<boolean> {
   try {
-    const user = await on.users.findByName(username);
-    const credential = await on.credentials.findPassword(user?.id ?? newId('user'));
-    return { user, credential, isRight: await on.passwords.verify(password, credential?.passwordHash, gone) };
+    return await on.passwords.verify(password, credential?.passwordHash, gone);
   } catch (error) {
     // Nobody has learned anything of the password. If even this cannot be written, the attempt stays counted.
     await on.together(({ guesses }) => guesses.giveBack(guess)).catch(() => {});
@@ -77,7 +81,7 @@ async function check(on: On, { username, password }: LoginRequest, { gone }: Sen
 }
 
 /** For the log and the audit alone: whoever asks is told the same of all of them. */
-function refusalOf({ user, isRight }: Found): string | undefined {
+function refusalOf(user: User | undefined, isRight: boolean): string | undefined {
   if (!user) return 'unknown user';
   if (!isRight) return 'wrong password';
   return user.disabledAt === undefined ? undefined : 'disabled';
@@ -138,7 +142,7 @@ async function openSession(
     expiresInS: access.expiresInS,
     sessionId: id,
     sessionEndsInS: Math.floor(on.lifetimes.refreshTokenTtlMs / 1_000),
-    deviceToken: on.deviceTokens.issue(name, at, deviceId),
+    deviceToken: on.deviceTokens.issue({ nameKey: name, passwordVersion: credential.version }, at, deviceId),
   };
 }
 

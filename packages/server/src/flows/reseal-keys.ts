@@ -33,5 +33,5 @@ export async function previousSecretNote(on: Pick<Services, 'clock' | 'audit' | 
     return `Nothing needs ${name}: take it out, unless another server is about to be started with it as its secret.`;
   const did =
     resealed === 0 ? '' : `${resealed} signing ${resealed === 1 ? 'key is' : 'keys are'} sealed under PORTCULLIS_MASTER_SECRET now. `;
-  return `${did}Sessions of before still need ${name}: take it out after ${new Date(until).toISOString()}, when the last of them has been refreshed or has ended.`;
+  return `${did}Sessions of before still need ${name}: take it out after ${new Date(until).toISOString()}, when the last of them has been refreshed or has ended. Devices that have not logged in by then are strangers to password guessing's limits.`;
 }

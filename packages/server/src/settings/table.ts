@@ -117,6 +117,7 @@ export const demands: readonly Demand[] = [
   demand({ of: ['trustedProxyHeader', 'trustedProxies'], isBroken: ({ trustedProxyHeader, trustedProxies }) => trustedProxyHeader !== 'x-forwarded-for' && trustedProxies.length === 0, says: 'it is believed of declared proxies only: name them in PORTCULLIS_TRUSTED_PROXIES' }),
   demand({ of: ['refreshTokenTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.refreshTokenTtlMs < of.accessTokenTtlMs, says: 'a session may not end before its first access token: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
   demand({ of: ['sessionIdleTtlMs', 'accessTokenTtlMs'], isBroken: (of) => of.sessionIdleTtlMs !== undefined && of.sessionIdleTtlMs < of.accessTokenTtlMs, says: 'a session would be idle before its first refresh is due: make this at least as long as PORTCULLIS_ACCESS_TOKEN_TTL' }),
+  demand({ of: ['auditRetentionMs', 'refreshTokenTtlMs'], isBroken: (of) => of.auditRetentionMs < of.refreshTokenTtlMs, says: 'a session may not outlive the record of its login: make this at least as long as PORTCULLIS_REFRESH_TOKEN_TTL' }),
   demand({ of: ['defaultLimits'], isBroken: (of) => of.defaultLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
   demand({ of: ['authFailureLimits'], isBroken: (of) => of.authFailureLimits.length === 0, says: 'no route may be without an address limit: name at least one' }),
 ];

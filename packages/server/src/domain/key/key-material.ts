@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import type { Algorithm } from '@portcullis/guard';
 import { base64url, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
 import { deriveKey, seal, type Secrets, unseal } from '../../lib/seal.ts';
@@ -65,7 +65,7 @@ async function storedKey(
 ): Promise<StoredKey> {
   const kid =
     jwk.kty === 'oct'
-      ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(jwk.k ?? '', 'kid')) })).slice(0, 22)}`
+      ? `hs_${(await calculateJwkThumbprint({ ...jwk, k: base64url.encode(deriveKey(hmacKey(jwk.k ?? ''), 'kid')) })).slice(0, 22)}`
       : await calculateJwkThumbprint(jwk);
   const publicJwk = jwk.kty === 'oct' ? undefined : JSON.stringify({ ...publicHalf(jwk), kid, alg, use: 'sig' });
   return {
@@ -77,6 +77,13 @@ async function storedKey(
     sealedPrivateJwk: seal(sealKey(masterSecret), JSON.stringify({ ...jwk, kid, alg }), kid),
     compromisedAt: undefined,
   };
+}
+
+/** One spelling for each HMAC key: longer ones are hashed, shorter ones filled with zeros (RFC 2104 section 2), so those at the end say nothing. */
+function hmacKey(k: string): Buffer {
+  const secret = Buffer.from(k, 'base64url');
+  const key = secret.length > 64 ? createHash('sha256').update(secret).digest() : secret;
+  return key.subarray(0, key.findLastIndex((byte) => byte !== 0) + 1);
 }
 
 const publicHalf = ({ kty, crv, x, y, n, e }: JWK): JWK => ({ kty, crv, x, y, n, e });

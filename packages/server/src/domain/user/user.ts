@@ -25,16 +25,28 @@ export interface Users {
   findDemo(): Promise<User | undefined>;
 }
 
+/** A name whose key would be longer could be told apart from another only by what is cut off. */
+const LONGEST_KEY = 256;
+
 /**
  * All spellings of a name that count as the same: compatibility forms folded (NFKC), case folded, blanks trimmed and
  * run together. Longer texts than any username are cut, so that the key is bounded; no user can have such a name.
  */
 export const usernameKey = (username: string): string =>
-  username.slice(0, 1_024).normalize('NFKC').trim().replace(/\s+/gu, ' ').toLowerCase().normalize('NFKC').slice(0, 256);
+  username
+    .slice(0, 1_024)
+    .normalize('NFKC')
+    .trim()
+    .replace(/\s+/gu, ' ')
+    .toLowerCase()
+    .normalize('NFKC')
+    .slice(0, LONGEST_KEY)
+    .toWellFormed();
 
 /** @throws {Problem} `username_invalid` */
 export function checkUsername(username: string): void {
   const length = [...username].length;
   const isPlain = !/[\p{C}\p{Zl}\p{Zp}]/u.test(username) && !/^\s|\s$|\s\s/u.test(username);
-  if (length < 1 || length > 64 || !isPlain || usernameKey(username) === '') throw new Problem('username_invalid');
+  const key = usernameKey(username);
+  if (length < 1 || length > 64 || !isPlain || key === '' || key.length >= LONGEST_KEY) throw new Problem('username_invalid');
 }
