@@ -191,7 +191,7 @@ test('the note says how long the secret of before is needed', async (t) => {
   const until = new Date(changedAt + 7 * 86_400_000).toISOString();
   assert.equal(
     await previousSecretNote(services, 2),
-    `2 signing keys are sealed under PORTCULLIS_MASTER_SECRET now. Sessions of before still need PORTCULLIS_MASTER_SECRET_PREVIOUS: take it out after ${until}, when the last of them has been refreshed or has ended.`,
+    `2 signing keys are sealed under PORTCULLIS_MASTER_SECRET now. Sessions of before still need PORTCULLIS_MASTER_SECRET_PREVIOUS: take it out after ${until}, when the last of them has been refreshed or has ended. Devices that have not logged in by then are strangers to password guessing's limits.`,
   );
   clock.advance(7 * 86_400_000 - 1);
   assert.match(await previousSecretNote(services, 0), new RegExp(`^Sessions of before still need .* after ${until},`));
