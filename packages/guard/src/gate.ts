@@ -38,30 +38,25 @@ export type GateOptions = {
   readonly defaultLimits: readonly Limit[];
 };
 
-export const kFrom = Symbol('from');
-export const kSince = Symbol('since');
-export const kCaller = Symbol('caller');
-export const kRefreshToken = Symbol('refresh token');
-export const kTransport = Symbol('transport');
-export const kCookieSessionId = Symbol('session that a cookie names');
-export const kCountUsername = Symbol('limits by username');
+export const kState = Symbol('what the gates keep');
 
 /** How a token came. */
 export type Transport = 'bearer' | 'cookie';
 
 /** What the gates keep on a request. */
-export type Guarded = FastifyRequest & {
-  [kFrom]: ClientAddress;
+export type State = {
+  from: ClientAddress;
   /** By the stopwatch, when the first gate was entered, until somebody has been told of the answer. */
-  [kSince]: number | undefined;
-  [kCaller]: Caller | undefined;
-  [kRefreshToken]: string | undefined;
-  [kTransport]: Transport | undefined;
-  [kCookieSessionId]: string | undefined;
-  [kCountUsername]: ((name: string) => Soon<void>) | undefined;
+  since: number | undefined;
+  caller: Caller | undefined;
+  refreshToken: string | undefined;
+  transport: Transport | undefined;
+  cookieSessionId: string | undefined;
+  countUsername: ((name: string) => Soon<void>) | undefined;
 };
 
 /** The guard dresses every request before anything else looks at it, so each has these. */
+export type Guarded = FastifyRequest & { [kState]: State };
 export const guarded = (request: FastifyRequest): Guarded => request as Guarded;
 
 /**
@@ -86,7 +81,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     enter(request, reply) {
       const asked = guarded(request);
       const at = placeOf(asked, reply);
-      if (usernameRules.length) asked[kCountUsername] = (name) => on.limiter.count(charges(usernameRules, name), at);
+      if (usernameRules.length) asked[kState].countUsername = (name) => on.limiter.count(charges(usernameRules, name), at);
       switch (access.kind) {
         case 'open':
           return enterOpen(at);
@@ -102,12 +97,12 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
           return andThen(enterSignedIn(asked, at), (caller) => meet(access, caller));
       }
     },
-    enterAgain: (request) => (guarded(request)[kCaller] ? andThen(authenticate(guarded(request)), () => {}) : undefined),
+    enterAgain: (request) => (guarded(request)[kState].caller ? andThen(authenticate(guarded(request)), () => {}) : undefined),
     countOnly: (request, reply) => enterOpen(placeOf(guarded(request), reply)),
   };
 
   function placeOf(request: Guarded, answer: FastifyReply): Place {
-    return { block: request[kFrom].block, rules, answer };
+    return { block: request[kState].from.block, rules, answer };
   }
 
   function enterOpen(at: Place): Soon<void> {
@@ -118,8 +113,8 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     return andThen(on.limiter.check([], at), () =>
       andThen(enterOpen(at), () => {
         const token = findToken(request, 'refresh');
-        request[kRefreshToken] = token;
-        return request[kTransport] === 'cookie' ? enterByRefreshCookie(request, token) : undefined;
+        request[kState].refreshToken = token;
+        return request[kState].transport === 'cookie' ? enterByRefreshCookie(request, token) : undefined;
       }),
     );
   }
@@ -129,7 +124,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     const sessionId = on.cookies?.sessionOf(token);
     if (sessionId === undefined) throw new Problem('token_invalid', 'not a refresh token of ours');
     return andThen(on.revocations.isRevoked(sessionId), (revoked) => {
-      request[kCookieSessionId] = sessionId;
+      request[kState].cookieSessionId = sessionId;
       if (revoked) throw new Problem('token_revoked');
       on.cookies?.assertOwnPage(request, sessionId);
     });
@@ -145,13 +140,13 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     const refresh = findCookie(cookie, tokenCookieNames.refresh);
     const access = findCookie(cookie, tokenCookieNames.access);
     if (refresh === undefined && access === undefined) return;
-    request[kTransport] = 'cookie';
+    request[kState].transport = 'cookie';
     on.cookies.assertOwnOrigin(request);
     const sessionId = refresh === undefined ? undefined : on.cookies.sessionOf(refresh);
     if (sessionId !== undefined) {
       return andThen(on.revocations.isRevoked(sessionId), (revoked) => {
         if (revoked) return;
-        request[kCookieSessionId] = sessionId;
+        request[kState].cookieSessionId = sessionId;
         on.cookies?.assertOwnPage(request, sessionId);
       });
     }
@@ -160,7 +155,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       () => andThen(authenticate(request), (caller) => on.cookies?.assertOwnPage(request, caller.sessionId)),
       (refusal) => {
         if (!(refusal instanceof Problem) || !NAMES_NO_LIVING_SESSION.includes(refusal.code)) throw refusal;
-        request[kCaller] = undefined;
+        request[kState].caller = undefined;
       },
     );
   }
@@ -179,7 +174,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller);
     // Who was sent here by a stranger's page is not charged for it as a caller.
     const fromOwnPage = (caller: Caller): Caller => {
-      if (request[kTransport] === 'cookie') on.cookies?.assertOwnPage(request, caller.sessionId);
+      if (request[kState].transport === 'cookie') on.cookies?.assertOwnPage(request, caller.sessionId);
       return caller;
     };
     const authenticated = andThen(on.limiter.check(byIp, at), () =>
@@ -191,7 +186,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   function authenticate(request: Guarded): Soon<Caller> {
     const token = findToken(request, 'access');
     return andThen(on.tokens.read(token), (caller) => {
-      request[kCaller] = caller;
+      request[kState].caller = caller;
       const asked = on.revocations.isRevoked(caller.sessionId);
       // Who had to wait for news of sessions may have waited for news of keys too.
       const current = asked instanceof Promise ? asked.then(() => on.tokens.read(token)) : caller;
@@ -208,7 +203,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   function findToken(request: Guarded, due: 'access' | 'refresh'): string {
     const { authorization, cookie } = request.headers;
     const inCookie = on.cookies && authorization === undefined ? findCookie(cookie, tokenCookieNames[due]) : undefined;
-    request[kTransport] = inCookie === undefined ? 'bearer' : 'cookie';
+    request[kState].transport = inCookie === undefined ? 'bearer' : 'cookie';
     const found = inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
     if ('problem' in found) throw new Problem(found.problem);
     return found.token;

@@ -9,19 +9,7 @@ import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
 import { type CookieOptions, csrf } from './csrf.ts';
 import { forwardings, type TrustedProxyHeader } from './forwarding.ts';
-import {
-  type Gate,
-  guarded,
-  kCaller,
-  kCookieSessionId,
-  kCountUsername,
-  kFrom,
-  kRefreshToken,
-  kSince,
-  kTransport,
-  makeGate,
-  type Transport,
-} from './gate.ts';
+import { type Gate, guarded, kState, makeGate, type Transport } from './gate.ts';
 import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
@@ -178,45 +166,39 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const routes = routeTable();
 
   app.decorate('guardedRoutes', { getter: () => routes.all() });
-  app.decorateRequest(kFrom, null);
-  app.decorateRequest(kSince, undefined);
-  app.decorateRequest(kCaller, undefined);
-  app.decorateRequest(kRefreshToken, undefined);
-  app.decorateRequest(kTransport, undefined);
-  app.decorateRequest(kCookieSessionId, undefined);
-  app.decorateRequest(kCountUsername, undefined);
+  app.decorateRequest(kState, null);
   app.decorateRequest('from', {
     getter(this: FastifyRequest) {
-      return guarded(this)[kFrom];
+      return guarded(this)[kState].from;
     },
   });
   app.decorateRequest('callerIfSent', {
     getter(this: FastifyRequest) {
-      return guarded(this)[kCaller];
+      return guarded(this)[kState].caller;
     },
   });
   app.decorateRequest('caller', {
     getter(this: FastifyRequest) {
-      const caller = guarded(this)[kCaller];
+      const caller = guarded(this)[kState].caller;
       if (!caller) throw new Error(`${this.routeOptions.url ?? 'this route'} is open: it has no caller`);
       return caller;
     },
   });
   app.decorateRequest('refreshToken', {
     getter(this: FastifyRequest) {
-      const token = guarded(this)[kRefreshToken];
+      const token = guarded(this)[kState].refreshToken;
       if (token === undefined) throw new Error(`${this.routeOptions.url ?? 'this route'} demands no refresh token`);
       return token;
     },
   });
   app.decorateRequest('transport', {
     getter(this: FastifyRequest) {
-      return guarded(this)[kTransport];
+      return guarded(this)[kState].transport;
     },
   });
   app.decorateRequest('sessionIdIfSent', {
     getter(this: FastifyRequest) {
-      return guarded(this)[kCookieSessionId] ?? guarded(this)[kCaller]?.sessionId;
+      return guarded(this)[kState].cookieSessionId ?? guarded(this)[kState].caller?.sessionId;
     },
   });
   app.decorateRequest('assertOwnOrigin', function assertOwnOrigin(this: FastifyRequest) {
@@ -224,7 +206,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     cookies.assertOwnOrigin(this);
   });
   app.decorateRequest('countUsername', async function countUsername(this: FastifyRequest, name: string) {
-    await guarded(this)[kCountUsername]?.(name);
+    await guarded(this)[kState].countUsername?.(name);
   });
 
   app.addHook('onRoute', (route) => {
@@ -295,10 +277,19 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */
   function dress(request: FastifyRequest, reply: FastifyReply): { secure: boolean; allowedOrigin: boolean } {
     const { headers } = request;
-    if (onAnswered) guarded(request)[kSince] = stopwatch();
+    const since = onAnswered && stopwatch();
     const peer = peerOf(request);
     const proxied = believesProxies && isProxy(peer.address);
-    guarded(request)[kFrom] = proxied ? clientAddress(forwardedAddress(peer.address, forwarding.hops(headers), isProxy), ipv6Prefix) : peer;
+    const from = proxied ? clientAddress(forwardedAddress(peer.address, forwarding.hops(headers), isProxy), ipv6Prefix) : peer;
+    guarded(request)[kState] = {
+      from,
+      since,
+      caller: undefined,
+      refreshToken: undefined,
+      transport: undefined,
+      cookieSessionId: undefined,
+      countUsername: undefined,
+    };
 
     const sentId = proxied ? headers['x-request-id'] : undefined;
     request.id = typeof sentId === 'string' && isRequestId(sentId) ? sentId.toLowerCase() : newRequestId();
@@ -330,7 +321,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   /** The one place where a refusal becomes an answer. Failed authentications pay here, whichever gate or handler refused. */
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    if (!guarded(request)[kFrom]) return refuseUnentered(error, request, reply);
+    if (!guarded(request)[kState]) return refuseUnentered(error, request, reply);
     const problem = problemOf(error, problems);
     const paid = (): Soon<void> => (isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined);
     settle(
@@ -358,7 +349,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   }
 
   function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
-    const from = guarded(request)[kFrom];
+    const from = guarded(request)[kState].from;
     const status = answerProblem(request, reply, problem, problems);
     on.onRefused?.({
       code: problem.code,
@@ -377,14 +368,14 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   /** Once for each answer. */
   function tellAnswered(request: FastifyRequest, reply: FastifyReply): void {
-    const since = guarded(request)[kSince];
+    const since = guarded(request)[kState].since;
     if (since === undefined) return;
-    guarded(request)[kSince] = undefined;
+    guarded(request)[kState].since = undefined;
     onAnswered?.({ route: request.routeOptions.url, method: request.method, status: reply.statusCode, tookMs: stopwatch() - since });
   }
 
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
-    return { block: guarded(request)[kFrom].block, rules: strayRules, answer: reply };
+    return { block: guarded(request)[kState].from.block, rules: strayRules, answer: reply };
   }
 
   /** Who is at the other end, worked out once a connection. */

@@ -36,14 +36,14 @@ export async function readCertificate({ tlsCertFile, tlsKeyFile, tlsClientCaFile
 }
 
 /** Far more than any chain or list of authorities takes. */
-const MAX_BYTES = 1024 * 1024;
+export const MAX_CERTIFICATE_BYTES = 1024 * 1024;
 
 type File = { readonly label: string; readonly path: string } & ({ readonly text: string } | { readonly wrong: string });
 
 async function read(setting: string, path: string | undefined): Promise<File | undefined> {
   if (path === undefined) return undefined;
   const label = `${setting} ${JSON.stringify(path)}`;
-  return readBounded(path, MAX_BYTES).then(
+  return readBounded(path, MAX_CERTIFICATE_BYTES).then(
     (text) => ({ label, path, text }),
     (error: unknown) => ({ label, path, wrong: whyUnread(error) }),
   );

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '@portcullis/guard';
+import { MAX_CERTIFICATE_BYTES } from './certificate.ts';
 import { databaseFile } from './desk.ts';
 import type { User } from './domain/user/user.ts';
 import { type DevCertificate, devCertificate, isDevCertificate } from './lib/dev-certificate.ts';
-import { ownFolder, readText, writePrivately } from './lib/files.ts';
+import { ownFolder, readBounded, readText, writePrivately } from './lib/files.ts';
 import { randomBytes } from './lib/secret.ts';
 import { Mistake } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
@@ -58,7 +59,7 @@ export async function tracesOfDemo({
     traces.push('PORTCULLIS_MASTER_SECRET: this is the secret of a demo; make one of your own');
   if (masterSecretPrevious !== undefined && isDemoSecret(masterSecretPrevious))
     traces.push('PORTCULLIS_MASTER_SECRET_PREVIOUS: this is the secret of a demo, and what it has sealed is for a demo');
-  if (tlsCertFile !== undefined && isDemoCertificate(tlsCertFile))
+  if (tlsCertFile !== undefined && (await isDemoCertificate(tlsCertFile)))
     traces.push("PORTCULLIS_TLS_CERT_FILE: this is the demo's certificate; nobody else trusts it");
   if (dataDir === undefined || database === undefined) return traces;
   if (findDemoSecret(dataDir) !== undefined)
@@ -74,9 +75,9 @@ export const traceOfUser = ({ username }: User): string =>
   `the store has the demo's user "${username}", whose password everybody knows: "portcullis users set-password ${username}" gives it another, "users remove" takes it away`;
 
 /** What cannot be read has no trace of the demo, here and below; why it cannot is said when it is opened in earnest. */
-function isDemoCertificate(file: string): boolean {
+async function isDemoCertificate(file: string): Promise<boolean> {
   try {
-    return isDevCertificate(readText(file));
+    return isDevCertificate(await readBounded(file, MAX_CERTIFICATE_BYTES));
   } catch {
     return false;
   }

@@ -15,6 +15,8 @@ import type { Settings } from './settings/table.ts';
 /** What `/metrics` shows of a server, and where it is counted: what asks for it here counts nothing itself. */
 export type Seen = Pick<House, 'traffic' | 'hashes' | 'securityLog'> & {
   readonly clock: Clock;
+  /** When the process was started; worked out once, for it is to be the same at each scrape. */
+  readonly startedAt: number;
   readonly settings: Settings;
   readonly wire: WireCounts;
   readonly loop: EventLoop;
@@ -299,7 +301,7 @@ export const metrics: readonly Metric[] = [
     name: 'process_start_time_seconds',
     type: 'gauge',
     help: 'When the process was started. A change is a restart, and limits in memory start anew with it.',
-    read: ({ clock, own }) => one(Math.round(clock.now() / 1_000 - own.upSeconds)),
+    read: ({ startedAt }) => one(Math.round(startedAt / 1_000)),
   },
 ];
 

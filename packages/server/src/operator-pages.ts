@@ -43,6 +43,7 @@ export async function listenForOperators(
 async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, isStoreUp, isDraining }: Inside, held: AsyncDisposableStack) {
   const { services } = house;
   const startedAt = clock.now();
+  const processStartedAt = startedAt - process.uptime() * 1_000;
   const schema = (await house.store.migrations()).at(-1)?.name;
   const loop = eventLoop();
   held.defer(loop.stop);
@@ -71,6 +72,7 @@ async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, is
       const seen = {
         ...house,
         clock,
+        startedAt: processStartedAt,
         settings,
         wire: wire.counts(),
         loop,

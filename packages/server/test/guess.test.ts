@@ -6,7 +6,7 @@ import { type Budget, deviceBudget, judge, strangersBudget } from '../src/domain
 import { guessPlaces } from '../src/domain/guess/guess-places.ts';
 import { sprayWatch } from '../src/domain/guess/spraying.ts';
 import { deviceTokens } from '../src/domain/token/device-token.ts';
-import { usernameKey } from '../src/domain/user/user.ts';
+import { checkUsername, usernameKey } from '../src/domain/user/user.ts';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
@@ -123,6 +123,14 @@ suite('where attempts are counted', () => {
           assert.equal(usernameKey(other), key);
       }),
     );
+  });
+
+  test('no user can have a name of which only a part would be the key', () => {
+    const long = `${'\ufdfa'.repeat(14)}abc`;
+    for (const name of [`${long}\u{20000}`, `${long}\u{20400}`, '\ufdfa'.repeat(15), '\ufdfa'.repeat(64)])
+      assert.throws(() => checkUsername(name), { code: 'username_invalid' });
+    assert.ok(usernameKey(`${long}\u{20000}`).isWellFormed());
+    checkUsername('\u{1f994}'.repeat(64));
   });
 
   test('names, devices and master secrets are apart; nothing of a name can be read', () => {

@@ -158,6 +158,14 @@ suite('what a login costs, and to whom', () => {
     await login(services, { username: 'anna', password }, from('192.0.2.1'));
   });
 
+  test('a right password is no guess when our own side fails after it', async (t) => {
+    const { services } = await makeHouse(t);
+    const failing = { ...services, accessTokens: { ...services.accessTokens, mint: () => Promise.reject(new Error('no key')) } };
+    for (let i = 0; i < 8; i += 1)
+      await assert.rejects(login(failing, { username: 'anna', password }, from('192.0.2.1')), { message: 'no key' });
+    await login(services, { username: 'anna', password }, from('192.0.2.1'));
+  });
+
   test('when no more may wait, it is said before anything is read or written', async (t) => {
     const { services, hashes } = await makeHouse(t);
     for (let i = 0; i < 80; i += 1) hashes.verify('x', undefined).catch(() => {}); // most are refused when the house is closed

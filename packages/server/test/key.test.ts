@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import { accessTokens, manualClock } from '@portcullis/guard';
 import { calculateJwkThumbprint, type JWK } from 'jose';
@@ -69,6 +69,21 @@ test("a key's state follows from the times alone", () => {
       `at ${now}, listed the other way`,
     );
   }
+});
+
+test('a shared secret is one key, however it is spelled: zeros at its end say nothing to HMAC, and a long one is its hash', async (t) => {
+  const { on } = await setUp(t);
+  const secret = secretBytes(40);
+  const long = secretBytes(80);
+  const spellings = (bytes: Buffer) => JSON.stringify({ kty: 'oct', k: bytes.toString('base64url') });
+  await importKey(on, spellings(secret), SECRET);
+  await importKey(on, spellings(long), SECRET);
+  for (const same of [
+    Buffer.concat([secret, Buffer.alloc(1)]),
+    Buffer.concat([secret, Buffer.alloc(24)]),
+    createHash('sha256').update(long).digest(),
+  ])
+    await assert.rejects(importKey(on, spellings(same), SECRET), { code: 'key_present' });
 });
 
 test('keys of every form that operators have can be brought, and sign', async (t) => {

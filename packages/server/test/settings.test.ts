@@ -418,7 +418,7 @@ test('every kind takes what is right and refuses what is not', () => {
       wrong: ['3 per minute by caller', '3', '3 per minute; 3 per minute by ip', '5 per fortnight'],
     },
     REFRESH_LIMITS: { right: ['30 per minute'], wrong: ['30 per minute by caller', '30 per minute by username'] },
-    LOGOUT_LIMITS: { right: ['3 per minute by caller'], wrong: ['3 per minute by username'] },
+    LOGOUT_LIMITS: { right: ['3 per minute by ip'], wrong: ['3 per minute by username'] },
     PROTECTED_LIMITS: { right: ['3 per minute by caller'], wrong: ['3 per minute by username'] },
     DEFAULT_LIMITS: { right: ['3 per minute by ip'], wrong: ['3 per minute by caller'] },
     AUTH_FAILURE_LIMITS: { right: ['3 per minute by ip'], wrong: ['3 per minute by caller'] },

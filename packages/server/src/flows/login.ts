@@ -48,10 +48,11 @@ export async function login(on: On, request: LoginRequest, sender: Sender, left?
     place.key,
     () => on.together(({ guesses }) => guesses.take(place, on.clock.now())),
     async (guess) => {
-      const isRight = await verify(on, request.password, credential, sender, guess);
+      const isRight = await orGiveBack(on, guess, on.passwords.verify(request.password, credential?.passwordHash, sender.gone));
       const reason = refusalOf(user, isRight);
       if (!user || !credential || reason) return refuse(on, attempt, user?.id, reason ?? 'no password');
-      return (await openSession(on, attempt, user, credential, guess, left)) ?? refuse(on, attempt, user.id, 'changed meanwhile');
+      const opened = await orGiveBack(on, guess, openSession(on, attempt, user, credential, guess, left));
+      return opened ?? refuse(on, attempt, user.id, 'changed meanwhile');
     },
   );
   if ('done' in outcome) return outcome.done;
@@ -64,17 +65,11 @@ export async function login(on: On, request: LoginRequest, sender: Sender, left?
 /** Who tries, as far as it is known before the password is. */
 type Attempt = { readonly name: string; readonly shownName: string; readonly deviceId: string | undefined; readonly sender: Sender };
 
-async function verify(
-  on: On,
-  password: string,
-  credential: PasswordCredential | undefined,
-  { gone }: Sender,
-  guess: Guess,
-): Promise<boolean> {
+/** What fails on our side is no guess: whoever has the right password is not kept out for it. If even this cannot be written, it stays counted. */
+async function orGiveBack<T>(on: On, guess: Guess, work: Promise<T>): Promise<T> {
   try {
-    return await on.passwords.verify(password, credential?.passwordHash, gone);
+    return await work;
   } catch (error) {
-    // Nobody has learned anything of the password. If even this cannot be written, the attempt stays counted.
     await on.together(({ guesses }) => guesses.giveBack(guess)).catch(() => {});
     throw error;
   }

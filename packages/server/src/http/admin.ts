@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { type Format, formats } from '../lib/exposition.ts';
+import { serverLog } from '../lib/server-log.ts';
 
 /** What an operator may see of a running server. */
 export type Detail = Readonly<Record<string, unknown>> & { readonly ready: boolean };
@@ -31,7 +32,10 @@ export function adminServer({ detail, metrics }: AdminPages): Server {
       response.setHeader('allow', 'GET, HEAD');
       return json(response, 405, { error: 'this takes GET' });
     }
-    page(request, response).catch(() => json(response, 503, { ready: false }));
+    page(request, response).catch((error: unknown) => {
+      serverLog.error({ err: error }, 'a page for operators');
+      json(response, 503, { ready: false });
+    });
   });
   server.maxConnections = MAX_CONNECTIONS;
   return server;

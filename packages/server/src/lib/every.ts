@@ -2,15 +2,16 @@ import { serverLog } from './server-log.ts';
 
 /** Repeats until `held` is disposed, one run at a time; a run that fails is logged, and the next one tries again. */
 export function every(held: AsyncDisposableStack, ms: number, act: () => unknown): void {
-  let running = false;
+  let run: Promise<void> | undefined;
   const timer = setInterval(() => {
-    if (running) return;
-    running = true;
-    Promise.try(act)
+    run ??= Promise.try(act)
       .catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping'))
-      .finally(() => {
-        running = false;
+      .then(() => {
+        run = undefined;
       });
   }, ms).unref();
-  held.defer(() => clearInterval(timer));
+  held.defer(() => {
+    clearInterval(timer);
+    return run; // what it works on is disposed of next
+  });
 }

@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** What this process uses of its machine. Files are counted on Linux alone; elsewhere they are `undefined`. */
 export type OwnProcess = {
   readonly cpuSeconds: number;
-  readonly upSeconds: number;
   readonly residentBytes: number;
   readonly heapUsedBytes: number;
   readonly heapTotalBytes: number;
@@ -16,7 +15,6 @@ export function ownProcess(): OwnProcess {
   const { rss, heapUsed, heapTotal } = process.memoryUsage();
   return {
     cpuSeconds: (user + system) / 1e6,
-    upSeconds: process.uptime(),
     residentBytes: rss,
     heapUsedBytes: heapUsed,
     heapTotalBytes: heapTotal,

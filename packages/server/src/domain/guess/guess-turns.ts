@@ -1,3 +1,4 @@
+import { stopwatch } from '@portcullis/guard';
 import { Problem } from '../problem.ts';
 import type { Guess } from './guess.ts';
 
@@ -18,59 +19,62 @@ export interface GuessTurns {
 type Refused = { readonly retryAt: number };
 
 /** `settled` counts the attempts that have ended, so that one that ends while the budget is asked is not overlooked. */
-type Place = { underWay: number; settled: number; readonly waiting: (() => void)[] };
+type Queue = { underWay: number; settled: number; readonly waiting: (() => void)[] };
 
 /** Bounds as of the queue of hashes, for which these would wait otherwise. */
 export function guessTurns({ maxWaiting = 64, patienceMs = 2_000 } = {}): GuessTurns {
-  const places = new Map<string, Place>();
+  const queues = new Map<string, Queue>();
   let waitingInAll = 0;
 
   return {
     async with(key, take, work) {
-      const place = places.get(key) ?? { underWay: 0, settled: 0, waiting: [] };
-      places.set(key, place);
+      const queue = queues.get(key) ?? { underWay: 0, settled: 0, waiting: [] };
+      queues.set(key, queue);
       try {
-        const taken = await turn(place, take);
+        const taken = await turn(queue, take, stopwatch() + patienceMs);
         if ('retryAt' in taken) return taken;
         try {
           return { done: await work(taken) };
         } finally {
-          place.underWay -= 1;
-          place.settled += 1;
+          queue.underWay -= 1;
+          queue.settled += 1;
         }
       } finally {
         // Whatever came of it, the next one may look; it wakes the one behind it in turn.
-        place.waiting.shift()?.();
-        if (place.underWay === 0 && place.waiting.length === 0) places.delete(key);
+        queue.waiting.shift()?.();
+        if (queue.underWay === 0 && queue.waiting.length === 0) queues.delete(key);
       }
     },
   };
 
-  async function turn(place: Place, take: () => Promise<Guess | Refused>): Promise<Guess | Refused> {
-    if (place.waiting.length > 0) await wait(place, 'last');
+  async function turn(queue: Queue, take: () => Promise<Guess | Refused>, until: number): Promise<Guess | Refused> {
+    if (queue.waiting.length > 0) await wait(queue, 'last', until);
     for (;;) {
-      const { settled } = place;
+      const { settled } = queue;
       const taken = await take();
       if (!('retryAt' in taken)) {
-        place.underWay += 1;
+        queue.underWay += 1;
         return taken;
       }
-      if (place.settled !== settled) continue;
-      if (place.underWay === 0) return taken;
-      await wait(place, 'first');
+      if (queue.settled !== settled) continue;
+      if (queue.underWay === 0) return taken;
+      await wait(queue, 'first', until);
     }
   }
 
-  async function wait({ waiting }: Place, where: 'first' | 'last'): Promise<void> {
+  async function wait({ waiting }: Queue, where: 'first' | 'last', until: number): Promise<void> {
     if (waitingInAll >= maxWaiting) throw busy(`${maxWaiting} wait for others of their name`);
     waitingInAll += 1;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     if (where === 'first') waiting.unshift(resolve);
     else waiting.push(resolve);
-    const timer = setTimeout(() => {
-      waiting.splice(waiting.indexOf(resolve), 1);
-      reject(busy('waited too long for others of the name'));
-    }, patienceMs);
+    const timer = setTimeout(
+      () => {
+        waiting.splice(waiting.indexOf(resolve), 1);
+        reject(busy('waited too long for others of the name'));
+      },
+      Math.max(0, until - stopwatch()),
+    );
     await promise.finally(() => {
       clearTimeout(timer);
       waitingInAll -= 1;
