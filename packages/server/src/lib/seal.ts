@@ -15,6 +15,17 @@ export const hmac = (key: Uint8Array, data: Uint8Array | string): Buffer => crea
 /** In constant time; false for unequal lengths. */
 export const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b);
 
+/** HMAC-SHA256 for one purpose, cut to its first `bytes`: made under the current master secret, good under those of before too. */
+export function macs(secrets: Secrets, purpose: string, bytes = 32) {
+  const keys = secrets.map((secret) => deriveKey(secret, purpose));
+  const current = deriveKey(secrets[0], purpose);
+  const make = (key: Uint8Array, data: Uint8Array | string): Buffer => hmac(key, data).subarray(0, bytes);
+  return {
+    of: (data: Uint8Array | string): Buffer => make(current, data),
+    isOne: (mac: Uint8Array, data: Uint8Array | string): boolean => keys.some((key) => isSame(mac, make(key, data))),
+  };
+}
+
 /** AES-256-GCM: a fresh nonce, the ciphertext and its tag, as base64url. `context` is bound in: sealed for one place, it opens in no other. */
 export function seal(key: Uint8Array, plain: string, context: string): string {
   const nonce = randomBytes(12);

@@ -1,4 +1,4 @@
-import { deriveKey, hmac, isSame } from '../../lib/seal.ts';
+import { macs, type Secrets } from '../../lib/seal.ts';
 import { randomBytes } from '../../lib/secret.ts';
 
 /**
@@ -24,17 +24,15 @@ const ISSUED_AT = 16;
 const MAC_AT = 22;
 const form = /^pdt_[\w-]{72}$/;
 
-/** @param secrets master secrets. The first makes tokens; those of the others, which came before it, are still known. */
-export function deviceTokens(secrets: readonly [string, ...string[]]): DeviceTokens {
-  const macKeys = secrets.map((secret) => deriveKey(secret, 'device token'));
-  const [current = Buffer.alloc(0)] = macKeys; // there is one
+export function deviceTokens(secrets: Secrets): DeviceTokens {
+  const mac = macs(secrets, 'device token');
 
   return {
     read(text, of, now) {
       if (text === undefined || !form.test(text)) return undefined;
       const bytes = Buffer.from(text.slice(PREFIX.length), 'base64url');
       const head = bytes.subarray(0, MAC_AT);
-      if (!macKeys.some((macKey) => isSame(bytes.subarray(MAC_AT), macOf(macKey, head, of)))) return undefined;
+      if (!mac.isOne(bytes.subarray(MAC_AT), signed(head, of))) return undefined;
       if (now - bytes.readUIntBE(ISSUED_AT, 6) >= DEVICE_TOKEN_TTL_MS) return undefined;
       return head.subarray(0, ISSUED_AT).toString('hex');
     },
@@ -42,14 +40,14 @@ export function deviceTokens(secrets: readonly [string, ...string[]]): DeviceTok
     issue(of, now, deviceId) {
       const head = Buffer.concat([deviceId === undefined ? randomBytes(ISSUED_AT) : Buffer.from(deviceId, 'hex'), Buffer.alloc(6)]);
       head.writeUIntBE(now, ISSUED_AT, 6);
-      return PREFIX + Buffer.concat([head, macOf(current, head, of)]).toString('base64url');
+      return PREFIX + Buffer.concat([head, mac.of(signed(head, of))]).toString('base64url');
     },
   };
 }
 
 /** The name comes last, behind what has a fixed length: no two of what is signed are one text. */
-function macOf(macKey: Buffer, head: Buffer, { nameKey, passwordVersion }: NameAndPassword): Buffer {
+function signed(head: Buffer, { nameKey, passwordVersion }: NameAndPassword): Buffer {
   const version = Buffer.alloc(6);
   version.writeUIntBE(passwordVersion, 0, 6);
-  return hmac(macKey, Buffer.concat([head, version, Buffer.from(nameKey)]));
+  return Buffer.concat([head, version, Buffer.from(nameKey)]);
 }

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { REFRESH_TOKEN_PREFIX } from '@portcullis/guard';
 import { sessionIdBytes, sessionIdOf } from '../../lib/id.ts';
-import { deriveKey, hmac, isSame, seal, type Secrets, sha256, unseal } from '../../lib/seal.ts';
+import { deriveKey, macs, seal, type Secrets, sha256, unseal } from '../../lib/seal.ts';
 import { randomBytes } from '../../lib/secret.ts';
 
 /** A refresh token that is really ours: its MAC was good. Whether it is still the chain's last, the store knows. */
@@ -40,24 +40,20 @@ const TEXT_LENGTH = Math.ceil((LENGTH * 4) / 3);
 const CHECKSUM_LENGTH = 6;
 const form = new RegExp(`^${REFRESH_TOKEN_PREFIX}[\\w-]{${TEXT_LENGTH + CHECKSUM_LENGTH}}$`);
 
-/** @param secrets the MACs' keys are derived from them; under another secret no token is ours. New ones are made under the first. */
+/** @param secrets under another secret no token is ours */
 export function refreshTokens(secrets: Secrets): RefreshTokens {
-  const keyOf = (secret: string): Buffer => deriveKey(secret, 'refresh token');
-  const macKey = keyOf(secrets[0]);
-  const macKeys = secrets.map(keyOf);
+  const mac = macs(secrets, 'refresh token', LENGTH - MAC_AT);
 
   function make(sessionId: string, generation: number): { text: string; hash: string } {
     const bytes = Buffer.alloc(LENGTH);
     sessionIdBytes(sessionId).copy(bytes);
     bytes.writeUInt32BE(generation, 16);
     randomBytes(MAC_AT - SECRET_AT).copy(bytes, SECRET_AT);
-    macOf(bytes, macKey).copy(bytes, MAC_AT);
+    mac.of(bytes.subarray(0, MAC_AT)).copy(bytes, MAC_AT);
     const body = bytes.toString('base64url');
     const text = REFRESH_TOKEN_PREFIX + body + checksum(body);
     return { text, hash: sha256(text) };
   }
-
-  const macOf = (bytes: Buffer, key: Buffer): Buffer => hmac(key, bytes.subarray(0, MAC_AT)).subarray(0, LENGTH - MAC_AT);
 
   return {
     first: (sessionId) => make(sessionId, 0),
@@ -67,7 +63,7 @@ export function refreshTokens(secrets: Secrets): RefreshTokens {
       const body = text.slice(REFRESH_TOKEN_PREFIX.length, -CHECKSUM_LENGTH);
       const bytes = Buffer.from(body, 'base64url');
       if (bytes.toString('base64url') !== body || text.slice(-CHECKSUM_LENGTH) !== checksum(body)) return undefined;
-      if (!macKeys.some((key) => isSame(bytes.subarray(MAC_AT), macOf(bytes, key)))) return undefined;
+      if (!mac.isOne(bytes.subarray(MAC_AT), bytes.subarray(0, MAC_AT))) return undefined;
       return {
         sessionId: sessionIdOf(bytes.subarray(0, 16)),
         generation: bytes.readUInt32BE(16),
