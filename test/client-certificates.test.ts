@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import https from 'node:https';
+import net from 'node:net';
 import { describe, test } from 'node:test';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
@@ -259,6 +260,46 @@ describe('client certificates', () => {
       ]);
       assert.match(again.stdout, /^New, TLS/m);
     }
+  });
+
+  test('a handshake that is held until the authority has been changed is let go, and not let in', { timeout: 30_000 }, async (t) => {
+    const file = `${folderFor(t)}/clients-ca.pem`;
+    writeFileSync(file, pki.clients.cert);
+    const program = await startAsking(t, { TLS_CLIENT_AUTH: 'required', TLS_CLIENT_CA_FILE: file });
+    const released = Promise.withResolvers<void>();
+    const heard = Promise.withResolvers<void>();
+    const relay = net.createServer((client) => {
+      const server = net.connect(program.port, '127.0.0.1');
+      server.once('data', () => heard.resolve());
+      server.pipe(client);
+      client.once('data', (hello) => {
+        server.write(hello);
+        client.pause();
+        void released.promise.then(() => client.pipe(server));
+      });
+      for (const end of [client, server]) end.on('error', () => {});
+    });
+    relay.listen(0, '127.0.0.1');
+    await once(relay, 'listening');
+    t.after(() => relay.close());
+
+    const { port } = relay.address() as net.AddressInfo; // it listens on TCP
+    const held = tls.connect({ host: '127.0.0.1', port, servername: 'localhost', ca: program.ca, cert: pki.good.cert, key: pki.good.key });
+    let answered = '';
+    held.on('data', (bytes: Buffer) => {
+      answered += bytes.toString('latin1');
+    });
+    held.on('error', () => {});
+    held.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await heard.promise; // the server has said what it asks for, by the authority of before
+
+    writeFileSync(file, pki.others.cert);
+    process.kill(program.pid, 'SIGHUP');
+    await until(() => program.output().includes('"certificate":"taken up","msg":"reloaded"'));
+    released.resolve();
+    await once(held, 'close');
+    assert.equal(answered, '');
+    assert.equal((await overHttp1(program, pki.others.issue('newcomer'), 'TLSv1.3')).status, 200);
   });
 
   test(

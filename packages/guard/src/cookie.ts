@@ -21,14 +21,22 @@ export function findCookie(header: string | undefined, name: CookieName): string
   return value;
 }
 
-/** Each value under a name. Ours are of characters that need no quoting, so nothing is decoded. */
+/**
+ * Each value under a name. Ours are of characters that need no quoting, so nothing is decoded. A name begins where a browser
+ * lets it begin: behind `;` and blanks, of which U+00A0 is none, for there a browser sees a name without our prefix.
+ */
 export function cookieValues(header: string | undefined, name: CookieName): string[] {
-  if (!header?.includes(name)) return [];
+  const values: string[] = [];
+  if (header === undefined) return values;
   const start = `${name}=`;
-  return header.split(';').flatMap((pair) => {
-    const text = pair.replace(/^[ \t]+/, ''); // not trim: it takes U+00A0 too, which a browser takes for part of a name without our prefix
-    return text.startsWith(start) ? [text.slice(start.length)] : [];
-  });
+  for (let at = header.indexOf(start); at >= 0; at = header.indexOf(start, at + start.length)) {
+    let before = at - 1;
+    while (header[before] === ' ' || header[before] === '\t') before -= 1;
+    if (before >= 0 && header[before] !== ';') continue;
+    const end = header.indexOf(';', at);
+    values.push(header.slice(at + start.length, end < 0 ? undefined : end).replace(/[ \t]+$/, ''));
+  }
+  return values;
 }
 
 /** A `Set-Cookie` that no script can read. @param on.maxAgeS how long it is kept, in whole seconds; 0 removes it. */

@@ -17,7 +17,12 @@ export type Forwarding = {
 export const forwardings: Readonly<Record<TrustedProxyHeader, Forwarding>> = {
   'x-forwarded-for': {
     *hops(headers) {
-      for (const hop of joined(headers['x-forwarded-for']).split(',').toReversed()) yield plainHop(hop.trim());
+      const field = joined(headers['x-forwarded-for']);
+      for (let end = field.length; end >= 0;) {
+        const comma = end === 0 ? -1 : field.lastIndexOf(',', end - 1);
+        yield plainHop(field.slice(comma + 1, end).trim());
+        end = comma;
+      }
     },
     isHttps: (headers) => headers['x-forwarded-proto'] === 'https',
   },

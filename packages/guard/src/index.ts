@@ -2,7 +2,7 @@ export { type Access, open, refreshToken, sessionIfNamed, showAccess, signedIn, 
 export { type AccessTokens, accessTokens, type Caller } from './access-token.ts';
 export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
-export { type ClientAddress, clientAddress, trustedProxies } from './client-address.ts';
+export { cidrBlock, type ClientAddress, clientAddress, trustedProxies } from './client-address.ts';
 export { type Clock, manualClock, stopwatch, systemClock } from './clock.ts';
 export { cookie, type CookieName, findCookie, type SameSite, tokenCookieNames } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';

@@ -34,6 +34,18 @@ test('a proxy is declared by its address or its block', () => {
   }
 });
 
+test('a block is of its own family, however wide: an IPv6 one has no IPv4 address in it, but for those that are IPv4-mapped', () => {
+  for (const wide of ['::1/64', '::/1', '::/64', '2000::/3']) assert.ok(!trustedProxies([wide])('8.8.8.8'), wide);
+  assert.ok(!trustedProxies(['0.0.0.0/1'])('::1'));
+  const mapped = trustedProxies(['::ffff:10.0.0.0/104', '::ffff:192.0.2.1']);
+  assert.deepEqual(
+    ['10.9.9.9', '192.0.2.1', '11.0.0.1', '::1'].map((address) => mapped(address)),
+    [true, true, false, false],
+  );
+  for (const everything of ['0.0.0.0/0', '::/0', '::ffff:0:0/96', '::ffff:0:0/90'])
+    assert.throws(() => trustedProxies([everything]), /every address/);
+});
+
 test('the caller is the first hop from the right that no proxy vouches for', () => {
   const hops: [forwardedFor: string, caller: string][] = [
     ['', '10.0.0.1'],

@@ -24,7 +24,7 @@ export function adminServer({ detail, metrics }: AdminPages): Server {
     ['/metrics', prometheus],
     ['/readyz', readyz],
   ]);
-  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
+  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }, (request, response) => {
     const page = pages.get(request.url?.split('?', 1)[0] ?? '');
     if (!isAskedByAddress(request)) return json(response, 421, { error: 'ask by address' });
     if (!page) return json(response, 404, { error: 'there are GET /metrics and GET /readyz' });

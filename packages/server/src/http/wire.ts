@@ -144,6 +144,8 @@ export function makeWire(options: WireOptions): Wire {
   secure?.on('secureConnection', (socket) => {
     const connection = opening.get(endpoints(socket));
     if (!connection || connection.socket.destroyed) return void socket.destroy();
+    // A handshake that began before the authority was changed has believed the one of before.
+    if (connection.clientCa !== certificate?.clientCa) return connections.end(connection);
     connection.encrypted = true;
     const client = clientOf(socket, clientAuth);
     if ('fault' in client) {
@@ -263,6 +265,7 @@ export function makeWire(options: WireOptions): Wire {
     if (start[0] === TLS_HANDSHAKE) {
       const key = endpoints(socket);
       opening.set(key, connection);
+      connection.clientCa = certificate?.clientCa;
       socket.once('close', () => {
         if (opening.get(key) === connection) opening.delete(key);
       });

@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
-import { type Limit, parseDuration, parseLimits, showDuration } from '@portcullis/guard';
+import { cidrBlock, type Limit, parseDuration, parseLimits, showDuration } from '@portcullis/guard';
 
 /** How a text becomes a value, and how the value is shown. `parse(show(value))` is the value again, but for a secret. */
 export type Kind<T> = {
@@ -161,11 +161,9 @@ export const origins = list(
 
 /** Addresses and CIDR blocks. A block of everything is refused: anyone could then claim any address. */
 export const proxies = list('IP addresses and CIDR blocks, with commas between', (text) => {
-  const [, block = '', bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
-  const version = isIP(block);
-  if (version === 0 || Number(bits ?? 1) > (version === 4 ? 32 : 128))
-    return refuse(text, 'an IP address or a CIDR block such as "10.0.0.0/8"');
-  if (Number(bits ?? 1) === 0)
+  const block = cidrBlock(text);
+  if (!block) return refuse(text, 'an IP address or a CIDR block such as "10.0.0.0/8"');
+  if (block.prefix < (block.family === 'ipv4' ? 8 : 7))
     throw new Error(`${quote(text)} would believe whatever address any caller claims: name the blocks of the proxies`);
   return text;
 });

@@ -16,6 +16,8 @@ export type Connection = {
   used: number;
   /** HTTP/1.1: the answer to the request that came last. */
   response: ServerResponse | undefined;
+  /** Whose certificates its handshake believes. */
+  clientCa?: string | undefined;
   /** What its client proved to be in the handshake; then `dueAt`, when it must have ended. */
   client?: X509Certificate;
   dueAt?: number;
