@@ -815,6 +815,11 @@ test('config shows every setting with its origin, secrets only as set; and every
   refused(wrong, 2, /PORTCULLIS_PORT .*\n.*PORTCULLIS_HOST .*\n|PORTCULLIS_HOST .*\n.*PORTCULLIS_PORT .*\n/);
   assert.equal(wrong.stderr.trim().split('\n').length, 3);
   assert.ok(!wrong.stderr.includes(secret));
+  refused(
+    await run(['config', '--tls-at-proxy', 'false', '--tls-cert-file', 'gone.pem', '--tls-key-file', 'gone.key']),
+    2,
+    /^Not done: PORTCULLIS_TLS_CERT_FILE "gone\.pem": there is no such file\nNot done: PORTCULLIS_TLS_KEY_FILE .*\n$/,
+  );
 });
 
 test('the reference names every command with its examples', () => {

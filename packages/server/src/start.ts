@@ -95,7 +95,7 @@ export async function start(
 }
 
 /** Beyond the settings themselves: what is in the files that they name. */
-async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
+export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
   return [...(await readCertificate(known)).check().mistakes, ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
 }
 
