@@ -818,7 +818,7 @@ test('config shows every setting with its origin, secrets only as set; and every
   refused(
     await run(['config', '--tls-at-proxy', 'false', '--tls-cert-file', 'gone.pem', '--tls-key-file', 'gone.key']),
     2,
-    /^Not done: PORTCULLIS_TLS_CERT_FILE "gone\.pem": there is no such file\nNot done: PORTCULLIS_TLS_KEY_FILE .*\n$/,
+    /^Cannot start: PORTCULLIS_TLS_CERT_FILE "gone\.pem": there is no such file\nCannot start: PORTCULLIS_TLS_KEY_FILE .*\n$/,
   );
 });
 
