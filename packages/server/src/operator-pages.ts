@@ -7,6 +7,7 @@ import type { Wire } from './http/wire.ts';
 import { certificateDetail, type CertificateKeeper } from './keep-certificate.ts';
 import { eventLoop } from './lib/event-loop.ts';
 import { every } from './lib/every.ts';
+import { serverLog } from './lib/server-log.ts';
 import { version } from './lib/version.ts';
 import { atLeisure, showMetrics } from './metrics.ts';
 import type { Settings } from './settings/table.ts';
@@ -20,7 +21,8 @@ export type Inside = {
   /** `undefined` where a proxy ends TLS. */
   readonly keeper: CertificateKeeper | undefined;
   readonly limitCounters: () => number;
-  readonly isStoreUp: () => Promise<boolean>;
+  /** Why the store cannot be asked; `undefined` when it can. */
+  readonly storeTrouble: () => Promise<string | undefined>;
   readonly isDraining: () => boolean;
 };
 
@@ -40,7 +42,25 @@ export async function listenForOperators(
   return server.address() as AddressInfo; // a TCP server's, not a pipe's
 }
 
-async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, isStoreUp, isDraining }: Inside, held: AsyncDisposableStack) {
+/** Asks the store whether it is there, and says a change in the log. @returns why it is not, `undefined` when it is. */
+export function storeWatch(ping: () => Promise<unknown>): () => Promise<string | undefined> {
+  let before: string | undefined;
+  return async () => {
+    const trouble = await ping().then(
+      () => undefined,
+      (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    );
+    if (trouble !== undefined && before === undefined) serverLog.error({ trouble }, 'not ready: the store cannot be asked');
+    if (trouble === undefined && before !== undefined) serverLog.info('ready again');
+    before = trouble;
+    return trouble;
+  };
+}
+
+async function pagesOf(
+  { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining }: Inside,
+  held: AsyncDisposableStack,
+) {
   const { services } = house;
   const startedAt = clock.now();
   const schema = (await house.store.migrations()).at(-1)?.name;
@@ -51,10 +71,10 @@ async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, is
 
   return {
     async detail() {
-      const why = isDraining() ? 'draining' : (await isStoreUp()) ? undefined : 'store';
+      const trouble = await storeTrouble();
       return {
-        ready: why === undefined,
-        ...(why !== undefined && { why }),
+        ready: !isDraining() && trouble === undefined,
+        ...(isDraining() ? { why: 'draining' } : trouble !== undefined && { why: 'store', trouble }),
         version,
         upS: Math.floor((clock.now() - startedAt) / 1_000),
         connections: wire.connections(),
@@ -67,7 +87,7 @@ async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, is
       };
     },
     async metrics(format: Parameters<typeof showMetrics>[1]) {
-      const storeUp = await isStoreUp();
+      const storeUp = (await storeTrouble()) === undefined;
       const seen = {
         ...house,
         clock,
