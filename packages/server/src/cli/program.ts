@@ -128,7 +128,7 @@ function complaint({ code, message }: CommanderError, words: readonly string[]):
     }
     case 'commander.unknownOption': {
       const meant = /Did you mean (--[\w-]+)/.exec(message)?.[1];
-      return `there is no option ${name} here${meant === undefined ? '' : `: did you mean ${meant}?`}`;
+      return `there is no option ${name} here${meant === undefined ? '; what begins with a dash and is none comes last, behind "--"' : `: did you mean ${meant}?`}`;
     }
     case 'commander.missingArgument': return `${name} is missing`;
     case 'commander.optionMissingArgument': return `${name} needs a value`;
