@@ -10,6 +10,7 @@ import { every } from './lib/every.ts';
 import { serverLog } from './lib/server-log.ts';
 import { version } from './lib/version.ts';
 import { atLeisure, showMetrics } from './metrics.ts';
+import { openPort } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 
 /** What a running server shows of itself to its operators. */
@@ -33,8 +34,8 @@ export async function listenForOperators(
   held: AsyncDisposableStack,
 ): Promise<AddressInfo> {
   const server = adminServer(await pagesOf(inside, held));
-  server.listen(listen.port, listen.host);
-  await once(server, 'listening');
+  const by = 'PORTCULLIS_ADMIN_LISTEN';
+  await openPort({ host: by, port: by }, () => once(server.listen(listen.port, listen.host), 'listening'));
   held.defer(() => {
     server.close();
     server.closeAllConnections();

@@ -18,7 +18,7 @@ import { ownFolder, readText } from './lib/files.ts';
 import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
-import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
+import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
 import { listenForOperators, storeWatch } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
@@ -112,8 +112,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     );
   const { secrets, made: madeSecret } = masterSecrets(mode, settings);
   if (madeSecret) made.push(madeSecret);
+  const chosen = { host: 'PORTCULLIS_HOST', port: 'PORTCULLIS_PORT' };
   // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
-  const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
+  const free = settings.port === 0 && settings.issuer === undefined ? await openPort(chosen, () => holdFreePort(settings.host)) : undefined;
   if (free) held.defer(free.release);
   const port = free?.port ?? settings.port;
   const issuer = settings.issuer ?? `https://localhost:${port}`;
@@ -168,7 +169,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   held.defer(() => app.close());
 
   await free?.release();
-  const address = await wire.listen(settings.host, port);
+  const address = await openPort(chosen, () => wire.listen(settings.host, port));
   held.defer(() => wire.close(0));
   const inside = { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining: () => draining };
   const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
@@ -193,7 +194,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     lastWords: () => house.securityLog.close(),
     certificateStatus: () => keeper?.status(),
     async reload(): Promise<void> {
-      const { securityLog, why } = reopen(house.securityLog);
+      const { securityLog, why } = reopen(house.securityLog, logFile(settings));
       const certificate = keeper ? await keeper.look('at once') : 'at the proxy';
       const wrong = [...why, ...(keeper?.status().unusable ?? [])];
       if (wrong.length > 0) serverLog.warn({ securityLog, certificate, why: wrong }, 'not all was reloaded: what was there before stays');
@@ -237,9 +238,9 @@ async function certificateFiles(settings: Settings, made: Running['made'][number
 }
 
 /** In words for an operator. */
-function reopen(log: SecurityLog): { readonly securityLog: string; readonly why: readonly string[] } {
+function reopen(log: SecurityLog, file: string): { readonly securityLog: string; readonly why: readonly string[] } {
   try {
-    return { securityLog: log.reopen(), why: [] };
+    return { securityLog: openSet('PORTCULLIS_LOG_FILE', file, log.reopen), why: [] };
   } catch (error) {
     return { securityLog: 'not reopened', why: mistakesOf(error) ?? [String(error)] };
   }

@@ -87,17 +87,22 @@ export const yesNo: Kind<boolean> = {
   json: 'boolean',
 };
 
+const units = ['seconds', 'minutes', 'hours', 'days'];
+
 /** In milliseconds. @param min @param max as texts of the same form. */
 export function duration(min: string, max: string): Kind<number> {
   const takes = `a duration from "${min}" to "${max}"`;
   const [minMs, maxMs] = [parseDuration(min), parseDuration(max)];
+  const isWithin = (ms: number): boolean => ms >= minMs && ms <= maxMs;
   return {
     takes,
     parse(text) {
-      if (/^0*[1-9]\d*$/.test(text))
-        throw new Error(`${quote(text)} has no unit: write "${text} seconds" or "${text} minutes", whichever is meant`);
+      if (/^0*[1-9]\d{0,8}$/.test(text)) {
+        const meant = units.map((unit) => `${text} ${unit}`).filter((one) => isWithin(parseDuration(one)));
+        throw new Error(`${quote(text)} has no unit: write ${meant.map(quote).join(' or ') || takes}`);
+      }
       const ms = parseDuration(text);
-      return ms >= minMs && ms <= maxMs ? ms : refuse(text, takes);
+      return isWithin(ms) ? ms : refuse(text, takes);
     },
     show: showDuration,
   };
