@@ -48,7 +48,7 @@ function section(command: Command): string {
   ];
   const settings =
     command.settings === 'all'
-      ? 'Every [setting](settings.md) is an option too.'
+      ? 'Every [setting](settings.md) but the secrets is an option too.'
       : `Settings: ${settingsOf(command)
           .map((row) => `\`${flagOf(row)}\``)
           .join(', ')}.`;

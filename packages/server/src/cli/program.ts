@@ -80,7 +80,7 @@ function fill(command: Commander, row: Command, onCommand: (parsed: Parsed) => v
 
   for (const setting of settingsOf(row)) {
     const usual = (row.modes[0] === 'dev' ? setting.dev : undefined) ?? setting.default ?? '';
-    const option = new Option(`${flagOf(setting)} <${setting.kind.json === 'number' ? 'N' : 'TEXT'}>`, `${setting.says}${usual === '' ? '' : ` (${usual})`}`).helpGroup('Settings, each also as PORTCULLIS_… in the environment or in the file:');
+    const option = new Option(`${flagOf(setting)} <${setting.kind.json === 'number' ? 'N' : 'TEXT'}>`, `${setting.says}${setting.kind.words ? ` One of ${setting.kind.words.join(', ')}.` : ''}${usual === '' ? '' : ` (${usual})`}`).helpGroup('Settings, each also as PORTCULLIS_… in the environment or in the file:');
     command.addOption(setting.kind.secret ? option.hideHelp() : option); // a secret is understood only to be refused, with what to do instead
   }
   const lines = row.examples.map(([line]) => `portcullis ${line}`);
