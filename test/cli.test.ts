@@ -553,7 +553,19 @@ test('serve starts beside what its operator prepared, and says what it is', asyn
   writeFileSync(join(folder, 'letter'), 'no certificate');
   writeFileSync(join(folder, 'half.pem'), `${ca}-----BEGIN CERTIFICATE-----\nhalf\n-----END CERTIFICATE-----\n`);
   for (const [more, line] of [
-    [{ PORTCULLIS_PORT: port }, /^Cannot start: port \d+ on 127\.0\.0\.1 is taken by another process.*\n$/],
+    [{ PORTCULLIS_PORT: port }, /^Cannot start: port \d+ on 127\.0\.0\.1 is taken by another process.* PORTCULLIS_PORT\n$/],
+    [
+      { PORTCULLIS_ADMIN_LISTEN: `127.0.0.1:${port}` },
+      /^Cannot start: port \d+ on 127\.0\.0\.1 is taken by another process.* PORTCULLIS_ADMIN_LISTEN\n$/,
+    ],
+    [
+      { PORTCULLIS_ADMIN_LISTEN: '192.0.2.1:5001' },
+      /^Cannot start: 192\.0\.2\.1 is no address of this machine: set another PORTCULLIS_ADMIN_LISTEN\n$/,
+    ],
+    [
+      { PORTCULLIS_LOG_FILE: join(folder, 'no/such.log') },
+      /^Cannot start: PORTCULLIS_LOG_FILE: .*no\/such\.log: its folder is not there\n$/,
+    ],
     [
       { PORTCULLIS_TLS_CERT_FILE: join(folder, 'gone.pem') },
       /^Cannot start: PORTCULLIS_TLS_CERT_FILE ".*gone\.pem": there is no such file\n$/,
@@ -815,6 +827,11 @@ test('config shows every setting with its origin, secrets only as set; and every
   refused(wrong, 2, /PORTCULLIS_PORT .*\n.*PORTCULLIS_HOST .*\n|PORTCULLIS_HOST .*\n.*PORTCULLIS_PORT .*\n/);
   assert.equal(wrong.stderr.trim().split('\n').length, 3);
   assert.ok(!wrong.stderr.includes(secret));
+  refused(
+    await run(['config', '--tls-at-proxy', 'false', '--tls-cert-file', 'gone.pem', '--tls-key-file', 'gone.key']),
+    2,
+    /^Cannot start: PORTCULLIS_TLS_CERT_FILE "gone\.pem": there is no such file\nCannot start: PORTCULLIS_TLS_KEY_FILE .*\n$/,
+  );
 });
 
 test('the reference names every command with its examples', () => {

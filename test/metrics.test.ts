@@ -276,5 +276,8 @@ test('a store that cannot be asked is a 0, not a scrape that fails', async (t) =
   assert.equal(found.value('portcullis_sessions'), undefined);
   assert.equal(requestsOf(found)['POST /login 200'], 1, 'what is known is still told');
   const detail = await askAdmin(program, '/readyz');
-  assert.deepEqual([detail.status, JSON.parse(detail.text).why], [503, 'store']);
+  const { why, trouble } = JSON.parse(detail.text);
+  assert.deepEqual([detail.status, why], [503, 'store']);
+  assert.match(trouble, /^unavailable: SQLite: .*portcullis\.db is not the file that was opened$/);
+  assert.equal(program.output().match(/"msg":"not ready: the store cannot be asked"/g)?.length, 1, 'said once, however often it is asked');
 });

@@ -45,7 +45,7 @@ test('the lines for a second terminal log in, call, refresh and log out', async 
   assert.equal(`${refused.status} ${refused.msg}`, '401 Token has been revoked');
 });
 
-test('the lines for real start a server that lets alice in, and leave nothing behind in the folder or the shell', async (t) => {
+test('the lines for real, run in the checkout, start a server that lets alice in, and leave nothing behind in it', async (t) => {
   const folder = folderFor(t);
   const own = `${folder}/portcullis`;
   mkdirSync(own);
@@ -72,24 +72,23 @@ test('the lines for real start a server that lets alice in, and leave nothing be
     ],
     { cwd: own, stdio: 'ignore' },
   );
-  const child = spawn(
-    'sh',
-    ['-euc', serveBlock.replace(/^\((.*)npx portcullis serve\)$/m, '$1exec portcullis serve').replaceAll('npx portcullis', 'portcullis')],
-    {
-      cwd: folder,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        PATH: `${root}node_modules/.bin:${process.env.PATH}`,
-        HOME: folder,
-        PORTCULLIS_HOST: '127.0.0.1',
-        PORTCULLIS_PORT: '0',
-        PORTCULLIS_ADMIN_LISTEN: 'none',
-      },
+  const before = readdirSync(root);
+  const child = spawn('sh', ['-euc', serveBlock], {
+    cwd: root,
+    detached: true, // a group of its own, for the server below the shell
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env.PATH,
+      HOME: folder,
+      PORTCULLIS_HOST: '127.0.0.1',
+      PORTCULLIS_PORT: '0',
+      PORTCULLIS_ADMIN_LISTEN: 'none',
     },
-  );
-  const ended = once(child, 'exit');
+  });
+  const { pid = 0 } = child;
+  const ended = once(child, 'close');
   t.after(async () => {
-    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) process.kill(-pid, 'SIGKILL');
     await ended;
   });
   let output = '';
@@ -123,7 +122,14 @@ test('the lines for real start a server that lets alice in, and leave nothing be
   assert.deepEqual(readdirSync(folder), ['portcullis']);
   assert.ok(existsSync(`${own}/data/portcullis.db`));
   assert.equal(statSync(`${own}/master-secret`).mode & 0o777, 0o600);
+  assert.deepEqual(readdirSync(root), before);
   assert.doesNotMatch(serveBlock, /\bexport\b/);
-  child.kill('SIGTERM');
-  assert.deepEqual(await ended, [0, null]);
+  process.kill(-pid, 'SIGTERM');
+  await ended;
+  assert.match(output, /Ended\.\n$/);
+});
+
+test('the line that defines "portcullis" is the same at the head of the commands', () => {
+  const [line = ''] = /^portcullis\(\).*$/m.exec(serveBlock) ?? [];
+  assert.ok(line && blocksOf('docs/reference/cli.md')[0]?.includes(line));
 });

@@ -62,7 +62,7 @@ const logOf = (program: Program): any[] =>
 
 /** SIGHUP, and what it says that it did. */
 async function reload(program: Program): Promise<string> {
-  const done = () => logOf(program).filter(({ msg }) => msg === 'reloaded');
+  const done = () => logOf(program).filter(({ msg }) => msg === 'reloaded' || msg.startsWith('not all was reloaded'));
   const before = done().length;
   process.kill(program.pid, 'SIGHUP');
   await until(() => done().length > before);

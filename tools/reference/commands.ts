@@ -8,7 +8,14 @@ import { dashed, settingsOf } from '../../packages/server/src/cli/program.ts';
 export function commandsReference(): string {
   return `# Commands
 
-\`portcullis COMMAND --help\` says the same in a terminal.
+\`portcullis COMMAND --help\` says the same in a terminal. Here and in the how-tos \`portcullis\` is, from the checkout in \`$CHECKOUT\` and with
+the server's settings in the file \`env\` of the folder \`$DIR\` ([as set up in the README](../../README.md#for-real)),
+
+\`\`\`sh
+portcullis() { (set -a; . "$DIR/env"; exec node "$CHECKOUT/packages/server/bin/portcullis.mjs" "$@"); }
+\`\`\`
+
+Run it as the user that the server runs as: whatever it makes (a store, a log, a copy) must be that user's, or the server cannot write to it.
 
 ${commands.map(({ name, summary }) => `- [\`${name}\`](#${name.replaceAll(' ', '-')}): ${summary.charAt(0).toLowerCase()}${summary.slice(1)}`).join('\n')}
 
@@ -41,7 +48,7 @@ function section(command: Command): string {
   ];
   const settings =
     command.settings === 'all'
-      ? 'Every [setting](settings.md) is an option too.'
+      ? 'Every [setting](settings.md) but the secrets is an option too.'
       : `Settings: ${settingsOf(command)
           .map((row) => `\`${flagOf(row)}\``)
           .join(', ')}.`;

@@ -1,5 +1,5 @@
 import type { ProblemRow } from '@portcullis/guard';
-import { problems } from '../../packages/server/src/domain/problem.ts';
+import { problems, unanswered } from '../../packages/server/src/domain/problem.ts';
 
 /** `docs/reference/problems.md`: every refusal by its code. */
 export function problemsReference(): string {
@@ -24,6 +24,12 @@ export function problemsReference(): string {
       ([code, { status, title, msg, detail }]) =>
         `| ${status} | \`${code}\` | ${(msg ?? title).replaceAll('<', '&lt;')} | ${detail.replaceAll('<', '&lt;')} |`,
     ),
+    '',
+    'Without an answer, and so with status 0 and only in the security log and the metrics:',
+    '',
+    '| code | what it means |',
+    '| --- | --- |',
+    ...Object.entries(unanswered).map(([code, says]) => `| \`${code}\` | ${says} |`),
     '',
   ].join('\n');
 }

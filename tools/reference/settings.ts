@@ -11,7 +11,7 @@ command line; the last that has it counts. \`${variableOf(example)}\` in the env
 \`${flagOf(example)}\` on the command line, and so for all of them. A secret can also be the content of a file, named by the
 variable with \`_FILE\` at its end; on the command line it is refused.
 
-Every mistake is reported at once, and nothing listens until there is none. \`portcullis config\` shows each value and
+Every mistake in them is reported at once, and nothing listens until there is none. \`portcullis config\` shows each value and
 where it came from.
 
 | setting | default | takes | what it is |

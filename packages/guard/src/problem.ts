@@ -17,7 +17,7 @@ export type ProblemTable = Readonly<Record<string, ProblemRow>>;
 /** Every refusal that the gates themselves can give. A server spreads this into its own table. */
 export const guardProblems = {
   // Gate 1, wire
-  https_required: { status: 400, title: 'HTTPS required', detail: 'This port speaks HTTPS only. Ask again with https://; a token sent in clear should be considered lost.' },
+  https_required: { status: 400, title: 'HTTPS required', detail: 'This port speaks HTTPS only. Ask again with https://; a token sent in clear should be considered lost. Where a proxy ends TLS, it must be a declared one and say in its header that the caller used HTTPS.' },
   proxy_header_invalid: { status: 400, title: 'Invalid PROXY header', detail: 'The connection of a declared proxy does not begin with a PROXY header. It is closed, and this answer is only logged.' },
   request_malformed: { status: 400, title: 'Malformed request', detail: 'The request is not valid HTTP.' },
   host_invalid: { status: 400, title: 'Invalid Host', detail: 'Send exactly one Host header, a name or address with an optional port.' },

@@ -1,7 +1,7 @@
 import type { Server as HttpServer } from 'node:http';
 import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securityHeaders } from '@portcullis/guard';
 import type { FastifyServerFactoryHandler } from 'fastify';
-import { problems } from './domain/problem.ts';
+import { problems, type unanswered } from './domain/problem.ts';
 import type { House } from './house.ts';
 import { tokenCookies } from './http/cookies.ts';
 import { addCsrf } from './http/csrf.ts';
@@ -133,7 +133,8 @@ export const wireRefusals =
 export const clientRefusals =
   ({ securityLog, traffic }: Pick<House, 'securityLog' | 'traffic'>): NonNullable<WireOptions['clientRefused']> =>
   (fault, from) => {
-    const refusal = wireRefused('client_certificate_refused', 0, from, newRequestId(), fault);
+    const code: keyof typeof unanswered = 'client_certificate_refused';
+    const refusal = wireRefused(code, 0, from, newRequestId(), fault);
     traffic.refused(refusal);
     securityLog.refused(refusal);
   };

@@ -9,7 +9,7 @@ import type { Passwords, Services } from './flows/services.ts';
 import { commonPasswords } from './lib/common-passwords.ts';
 import { type HashPool, hashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
-import { openDatabase } from './mistake.ts';
+import { openDatabase, openSet } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
 
@@ -42,7 +42,10 @@ export function openDesk({ settings, clock = systemClock() }: { settings: Settin
     clock,
     settings,
     // The standard output of a command is its answer, so a log that goes there goes beside it.
-    log: () => (log ??= securityLog({ file: settings.logFile === 'stdout' ? 'stderr' : logFile(settings), clock, sync: true })),
+    log: () => {
+      const file = settings.logFile === 'stdout' ? 'stderr' : logFile(settings);
+      return (log ??= openSet('PORTCULLIS_LOG_FILE', file, () => securityLog({ file, clock, sync: true })));
+    },
     passwords: {
       hash: (password) => pool().hash(password),
       verify: (password, hash) => pool().verify(password, hash),

@@ -14,7 +14,7 @@ import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
-import { openDatabase } from './mistake.ts';
+import { openDatabase, openSet } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
 
@@ -40,7 +40,7 @@ export type HouseOptions = {
 export async function openHouse({ settings, issuer, secrets, clock }: HouseOptions): Promise<House> {
   await using held = new AsyncDisposableStack();
   ownFolder(settings.dataDir);
-  const log = securityLog({ file: logFile(settings), clock });
+  const log = openSet('PORTCULLIS_LOG_FILE', logFile(settings), () => securityLog({ file: logFile(settings), clock }));
   held.defer(() => log.close());
   const file = databaseFile(settings);
   const store = openDatabase(file, () => sqliteStore(file));

@@ -11,6 +11,7 @@ export type CertificateStatus = {
   /** Whom it is for: the names without their types. */
   readonly names: readonly string[];
   readonly serial: string;
+  readonly startsAt: number;
   /** When it runs out; that of the first authority of clients to run out, where they are asked for certificates. */
   readonly expiresAt: number;
   readonly clientCaExpiresAt: number | undefined;
@@ -42,8 +43,9 @@ export type CertificateKeeperOptions = {
 };
 
 /** The status as the detail of readiness shows it. */
-export const certificateDetail = ({ expiresAt, clientCaExpiresAt, ...rest }: CertificateStatus, now: number) => ({
+export const certificateDetail = ({ startsAt, expiresAt, clientCaExpiresAt, ...rest }: CertificateStatus, now: number) => ({
   ...rest,
+  notBefore: new Date(startsAt).toISOString(),
   notAfter: new Date(expiresAt).toISOString(),
   expiresInS: Math.floor((expiresAt - now) / 1_000),
   ...(clientCaExpiresAt !== undefined && { clientCaNotAfter: new Date(clientCaExpiresAt).toISOString() }),
@@ -80,6 +82,7 @@ export async function keepCertificate({
     status: () => ({
       names: plainNames(current),
       serial: current.leaf.serialNumber,
+      startsAt: current.leaf.validFromDate.getTime(),
       expiresAt: current.leaf.validToDate.getTime(),
       clientCaExpiresAt: current.clientCas.length
         ? Math.min(...current.clientCas.map(({ validToDate }) => validToDate.getTime()))
@@ -153,7 +156,7 @@ export async function keepCertificate({
       : [];
   }
 
-  /** Says once a day what runs out within three weeks, and what has run out. */
+  /** Says once a day what runs out within three weeks, what has run out, and what has not begun. */
   function ageTeller({ leaf, clientCas }: UsableCertificate): () => void {
     const all = [['the certificate', leaf], ...clientCas.map((ca) => ['an authority of clients', ca] as const)] as const;
     const told = new Map<X509, { readonly as: 'warn' | 'error'; readonly at: number }>();
@@ -161,11 +164,13 @@ export async function keepCertificate({
       const now = clock.now();
       for (const [what, one] of all) {
         const left = one.validToDate.getTime() - now;
-        const as = left <= 0 ? 'error' : left <= SOON_MS ? 'warn' : undefined;
+        const isEarly = one.validFromDate.getTime() > now;
+        const as = isEarly || left <= 0 ? 'error' : left <= SOON_MS ? 'warn' : undefined;
         const before = told.get(one);
         if (!as || (before?.as === as && now - before.at < DAY_MS)) continue;
         told.set(one, { as, at: now });
-        log[as](seenOf(one), left <= 0 ? `${what} has expired` : `${what} expires in less than ${inDays(left)}`);
+        if (isEarly) log.error({ ...seenOf(one), notBefore: one.validFromDate.toISOString() }, `${what} is not valid yet`);
+        else log[as](seenOf(one), left <= 0 ? `${what} has expired` : `${what} expires in less than ${inDays(left)}`);
       }
     };
   }

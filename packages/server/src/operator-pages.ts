@@ -7,8 +7,10 @@ import type { Wire } from './http/wire.ts';
 import { certificateDetail, type CertificateKeeper } from './keep-certificate.ts';
 import { eventLoop } from './lib/event-loop.ts';
 import { every } from './lib/every.ts';
+import { serverLog } from './lib/server-log.ts';
 import { version } from './lib/version.ts';
 import { atLeisure, showMetrics } from './metrics.ts';
+import { openPort } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 
 /** What a running server shows of itself to its operators. */
@@ -20,7 +22,8 @@ export type Inside = {
   /** `undefined` where a proxy ends TLS. */
   readonly keeper: CertificateKeeper | undefined;
   readonly limitCounters: () => number;
-  readonly isStoreUp: () => Promise<boolean>;
+  /** Why the store cannot be asked; `undefined` when it can. */
+  readonly storeTrouble: () => Promise<string | undefined>;
   readonly isDraining: () => boolean;
 };
 
@@ -31,8 +34,8 @@ export async function listenForOperators(
   held: AsyncDisposableStack,
 ): Promise<AddressInfo> {
   const server = adminServer(await pagesOf(inside, held));
-  server.listen(listen.port, listen.host);
-  await once(server, 'listening');
+  const by = 'PORTCULLIS_ADMIN_LISTEN';
+  await openPort({ host: by, port: by }, () => once(server.listen(listen.port, listen.host), 'listening'));
   held.defer(() => {
     server.close();
     server.closeAllConnections();
@@ -40,7 +43,25 @@ export async function listenForOperators(
   return server.address() as AddressInfo; // a TCP server's, not a pipe's
 }
 
-async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, isStoreUp, isDraining }: Inside, held: AsyncDisposableStack) {
+/** Asks the store whether it is there, and says a change in the log. @returns why it is not, `undefined` when it is. */
+export function storeWatch(ping: () => Promise<unknown>): () => Promise<string | undefined> {
+  let before: string | undefined;
+  return async () => {
+    const trouble = await ping().then(
+      () => undefined,
+      (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    );
+    if (trouble !== undefined && before === undefined) serverLog.error({ trouble }, 'not ready: the store cannot be asked');
+    if (trouble === undefined && before !== undefined) serverLog.info('ready again');
+    before = trouble;
+    return trouble;
+  };
+}
+
+async function pagesOf(
+  { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining }: Inside,
+  held: AsyncDisposableStack,
+) {
   const { services } = house;
   const startedAt = clock.now();
   const processStartedAt = startedAt - process.uptime() * 1_000;
@@ -52,10 +73,10 @@ async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, is
 
   return {
     async detail() {
-      const why = isDraining() ? 'draining' : (await isStoreUp()) ? undefined : 'store';
+      const trouble = await storeTrouble();
       return {
-        ready: why === undefined,
-        ...(why !== undefined && { why }),
+        ready: !isDraining() && trouble === undefined,
+        ...(isDraining() ? { why: 'draining' } : trouble !== undefined && { why: 'store', trouble }),
         version,
         upS: Math.floor((clock.now() - startedAt) / 1_000),
         connections: wire.connections(),
@@ -68,7 +89,7 @@ async function pagesOf({ settings, clock, house, wire, keeper, limitCounters, is
       };
     },
     async metrics(format: Parameters<typeof showMetrics>[1]) {
-      const storeUp = await isStoreUp();
+      const storeUp = (await storeTrouble()) === undefined;
       const seen = {
         ...house,
         clock,

@@ -18,8 +18,8 @@ import { ownFolder, readText } from './lib/files.ts';
 import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
-import { Mistake, mistakesOf, openDatabase } from './mistake.ts';
-import { listenForOperators } from './operator-pages.ts';
+import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
+import { listenForOperators, storeWatch } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
@@ -95,7 +95,7 @@ export async function start(
 }
 
 /** Beyond the settings themselves: what is in the files that they name. */
-async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
+export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
   return [...(await readCertificate(known)).check().mistakes, ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
 }
 
@@ -112,8 +112,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     );
   const { secrets, made: madeSecret } = masterSecrets(mode, settings);
   if (madeSecret) made.push(madeSecret);
+  const chosen = { host: 'PORTCULLIS_HOST', port: 'PORTCULLIS_PORT' };
   // The issuer is in every token and in the OpenAPI document, so it must know the port before anything listens on it.
-  const free = settings.port === 0 && settings.issuer === undefined ? await holdFreePort(settings.host) : undefined;
+  const free = settings.port === 0 && settings.issuer === undefined ? await openPort(chosen, () => holdFreePort(settings.host)) : undefined;
   if (free) held.defer(free.release);
   const port = free?.port ?? settings.port;
   const issuer = settings.issuer ?? `https://localhost:${port}`;
@@ -140,12 +141,8 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   }
 
   let draining = false;
-  const isStoreUp = (): Promise<boolean> =>
-    house.store.ping().then(
-      () => true,
-      () => false,
-    );
-  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : (await isStoreUp()) ? undefined : 'store');
+  const storeTrouble = storeWatch(house.store.ping);
+  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : (await storeTrouble()) && 'store');
   const isProxy = trustedProxies(settings.trustedProxies);
   const wire = makeWire({
     tls: keeper?.pem ?? 'at-proxy',
@@ -172,15 +169,16 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   held.defer(() => app.close());
 
   await free?.release();
-  const address = await wire.listen(settings.host, port);
+  const address = await openPort(chosen, () => wire.listen(settings.host, port));
   held.defer(() => wire.close(0));
-  const inside = { settings, clock, house, wire, keeper, limitCounters, isStoreUp, isDraining: () => draining };
+  const inside = { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining: () => draining };
   const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
 
   every(held, 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
+  every(held, 10_000, storeTrouble); // for the log, where nobody asks
   every(held, 60_000, tendKeys);
   if (keeper) every(held, 1_000, () => keeper.look());
   every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
@@ -196,9 +194,11 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     lastWords: () => house.securityLog.close(),
     certificateStatus: () => keeper?.status(),
     async reload(): Promise<void> {
-      const securityLog = reopen(house.securityLog);
+      const { securityLog, why } = reopen(house.securityLog, logFile(settings));
       const certificate = keeper ? await keeper.look('at once') : 'at the proxy';
-      serverLog.info({ securityLog, certificate }, 'reloaded');
+      const wrong = [...why, ...(keeper?.status().unusable ?? [])];
+      if (wrong.length > 0) serverLog.warn({ securityLog, certificate, why: wrong }, 'not all was reloaded: what was there before stays');
+      else serverLog.info({ securityLog, certificate }, 'reloaded');
     },
     async end(): Promise<void> {
       draining = true;
@@ -238,10 +238,10 @@ async function certificateFiles(settings: Settings, made: Running['made'][number
 }
 
 /** In words for an operator. */
-function reopen(log: SecurityLog): string {
+function reopen(log: SecurityLog, file: string): { readonly securityLog: string; readonly why: readonly string[] } {
   try {
-    return log.reopen();
+    return { securityLog: openSet('PORTCULLIS_LOG_FILE', file, log.reopen), why: [] };
   } catch (error) {
-    return `not reopened: ${mistakesOf(error)?.join() ?? String(error)}`;
+    return { securityLog: 'not reopened', why: mistakesOf(error) ?? [String(error)] };
   }
 }

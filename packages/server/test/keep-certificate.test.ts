@@ -7,7 +7,7 @@ import { after, test, type TestContext } from 'node:test';
 import 'reflect-metadata'; // the next needs it
 import * as x509 from '@peculiar/x509';
 import { manualClock } from '@portcullis/guard';
-import { keepCertificate } from '../src/keep-certificate.ts';
+import { certificateDetail, keepCertificate } from '../src/keep-certificate.ts';
 
 const dayMs = 86_400_000;
 const root = await mkdtemp(join(tmpdir(), 'keep-certificate-'));
@@ -95,6 +95,15 @@ test('one that is not valid yet is taken up when it is', async (t) => {
   clock.advance(dayMs);
   assert.equal(await keeper.look(), 'taken up');
   assert.equal(taken.length, 1);
+});
+
+test('one that is not valid yet serves from the start where there is no other, and is said to be early', async (t) => {
+  const { keeper, clock, said } = await kept(t, { from: 2 });
+  assert.deepEqual(said(), ['error: the certificate is not valid yet']);
+  assert.equal(certificateDetail(keeper.status(), clock.now()).notBefore, new Date(clock.now() + 2 * dayMs).toISOString());
+  clock.advance(2 * dayMs);
+  assert.equal(await keeper.look(), 'unchanged');
+  assert.deepEqual(said(), []);
 });
 
 test('the end is warned of once a day from three weeks before on, and an error once it is there', async (t) => {

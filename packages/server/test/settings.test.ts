@@ -255,6 +255,11 @@ test('a secret comes from the environment or a file, never from the command line
   );
   assert.match(mistakeOf(env('MASTER_SECRET_FILE', 'gone')), /^PORTCULLIS_MASTER_SECRET_FILE \(environment\): .*\(ENOENT\)/);
   assert.match(
+    mistakeOf(env('MASTER_SECRET_FILE', '/etc/portcullis/gone')),
+    /: the file "\/etc\/portcullis\/gone" cannot be read \(ENOENT\)/,
+  );
+  assert.match(mistakeOf(env('MASTER_SECRET_FILE', '')), /^PORTCULLIS_MASTER_SECRET_FILE \(environment\): it is empty/);
+  assert.match(
     mistakeOf({ env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: 'secret' }, files: { secret: SECRET } }),
     /leave one of them out/,
   );
@@ -345,7 +350,9 @@ test('a duration has a unit', () => {
     assert.equal(settingsOf(env('ACCESS_TOKEN_TTL', text)).settings.accessTokenTtlMs, ms);
   assert.equal(settingsOf(env('REFRESH_GRACE', '500 ms')).settings.refreshGraceMs, 500);
   assert.equal(settingsOf(env('REFRESH_GRACE', '0')).settings.refreshGraceMs, 0);
-  assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', '5')), /"5" has no unit/);
+  assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', '5')), /"5" has no unit: write "5 minutes" or "5 hours"$/m);
+  assert.match(mistakeOf(env('KEY_ROTATION', '30')), /"30" has no unit: write "30 hours" or "30 days"; or write "never"$/m);
+  assert.match(mistakeOf(env('REFRESH_GRACE', '500')), /"500" has no unit: write a duration from "0" to "5 minutes"$/m);
   for (const text of ['0', '9 s', '25 hours', '-5 minutes', '1.5 hours', 'soon', ' ', '5 parsecs'])
     assert.match(mistakeOf(env('ACCESS_TOKEN_TTL', text)), /^PORTCULLIS_ACCESS_TOKEN_TTL \(environment\): "/);
 });

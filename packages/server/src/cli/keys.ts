@@ -104,7 +104,7 @@ export const keys = [
     name: 'keys compromise',
     modes: ['admin', 'dev'],
     settings: 'store',
-    args: { kid: { says: 'The key, as "keys list" shows it; behind "--" where it begins with a dash.' } },
+    args: { kid: { says: 'The key, as "keys list" shows it. One that begins with a dash comes last, behind "--".' } },
     options: { reason: { takes: 'TEXT', says: 'Why, for the audit.' }, yes: { says: 'Do not ask.' } },
     summary: 'Declare that somebody else may have a key: its tokens die at once, and nobody is logged out',
     about: [
@@ -112,7 +112,7 @@ export const keys = [
       'Where it was the one that signs, a new key of its kind takes its place in the same moment, or one of PORTCULLIS_SIGNING_ALG in the place of a shared secret, and this needs PORTCULLIS_MASTER_SECRET, the one that the server has.',
       'It is asked for once more on a terminal; elsewhere --yes must be said. Services of your own that verify tokens believe the key until they have fetched the JWK set anew, after five minutes at most: restart them, if that is too long.',
     ],
-    examples: [['keys compromise KID --reason "laptop stolen"', 'asks first'], ['keys compromise KID --yes --json', 'for a program']],
+    examples: [['keys compromise KID --reason "laptop stolen"', 'asks first'], ['keys compromise --yes --json -- KID', 'for a program, whatever it begins with']],
     columns: [{ key: 'kid' }, { key: 'alg' }, { key: 'state' }, { key: 'compromisedAt', as: 'time' }, { key: 'replacedBy' }],
     says: ({ kid, replacedBy }: ShownCompromise) => `The key ${kid} is compromised: its tokens are refused.${replacedBy === undefined ? '' : ` The key ${replacedBy} signs in its place from now on.`}`,
     async does(on, given) {
@@ -140,16 +140,16 @@ export const keys = [
  * The master secret, once it has opened the keys that are there: one sealed under another would keep the server from starting.
  * While it is being changed, the one that the latest key is sealed under: that one the server has, whether it was started anew or not.
  */
-export async function openSecret(on: On, { services }: Desk): Promise<string> {
+export async function openSecret(on: On, { services }: Desk, why = 'keys are sealed under it'): Promise<string> {
   const { keyRing } = await import('../domain/key/key-ring.ts');
   const { findDemoSecret } = await import('../demo.ts');
   const settings = on.settings();
   const { sealedUnder } = await import('../domain/key/key-material.ts');
   const secret = settings.masterSecret ?? (on.sources.mode === 'dev' ? findDemoSecret(settings.dataDir) : undefined);
-  if (secret === undefined) throw new Mistake('PORTCULLIS_MASTER_SECRET (not set): keys are sealed under it, so this needs the one that the server has; or PORTCULLIS_MASTER_SECRET_FILE');
+  if (secret === undefined) throw new Mistake(`PORTCULLIS_MASTER_SECRET (not set): ${why}, so this needs the one that the server has; or PORTCULLIS_MASTER_SECRET_FILE`);
   const secrets: Secrets = settings.masterSecretPrevious === undefined ? [secret] : [secret, settings.masterSecretPrevious];
   await keyRing({ keys: services.keys, clock: on.clock, secrets }).load().catch((error: Error) => {
-    throw new Mistake(`${settings.masterSecret === undefined ? "the demo's secret" : 'PORTCULLIS_MASTER_SECRET'}: ${error.message}`);
+    throw new Mistake(`${settings.masterSecret === undefined ? "the demo's secret" : `PORTCULLIS_MASTER_SECRET${on.sources.env['PORTCULLIS_MASTER_SECRET_FILE'] === undefined ? '' : '_FILE'}`}: ${error.message}`);
   });
   const latest = (await services.keys.list()).findLast(({ compromisedAt }) => compromisedAt === undefined);
   return (latest && sealedUnder(latest, secrets)) ?? secret;

@@ -80,7 +80,7 @@ function fill(command: Commander, row: Command, onCommand: (parsed: Parsed) => v
 
   for (const setting of settingsOf(row)) {
     const usual = (row.modes[0] === 'dev' ? setting.dev : undefined) ?? setting.default ?? '';
-    const option = new Option(`${flagOf(setting)} <${setting.kind.json === 'number' ? 'N' : 'TEXT'}>`, `${setting.says}${usual === '' ? '' : ` (${usual})`}`).helpGroup('Settings, each also as PORTCULLIS_… in the environment or in the file:');
+    const option = new Option(`${flagOf(setting)} <${setting.kind.json === 'number' ? 'N' : 'TEXT'}>`, `${setting.says}${setting.kind.words ? ` One of ${setting.kind.words.join(', ')}.` : ''}${usual === '' ? '' : ` (${usual})`}`).helpGroup('Settings, each also as PORTCULLIS_… in the environment or in the file:');
     command.addOption(setting.kind.secret ? option.hideHelp() : option); // a secret is understood only to be refused, with what to do instead
   }
   const lines = row.examples.map(([line]) => `portcullis ${line}`);
@@ -128,7 +128,7 @@ function complaint({ code, message }: CommanderError, words: readonly string[]):
     }
     case 'commander.unknownOption': {
       const meant = /Did you mean (--[\w-]+)/.exec(message)?.[1];
-      return `there is no option ${name} here${meant === undefined ? '' : `: did you mean ${meant}?`}`;
+      return `there is no option ${name} here${meant === undefined ? '; what begins with a dash and is none comes last, behind "--"' : `: did you mean ${meant}?`}`;
     }
     case 'commander.missingArgument': return `${name} is missing`;
     case 'commander.optionMissingArgument': return `${name} needs a value`;

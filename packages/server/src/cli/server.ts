@@ -30,13 +30,13 @@ export const server = [
     settings: 'all',
     summary: 'Start the server',
     about: [
-      'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS. It starts without a user, and says so; it does not start with anything of the demo. Every mistake is said at once, and then nothing listens: exit code 2.',
+      'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS. It starts without a user, and says so; it does not start with anything of the demo. Until there is no mistake, nothing listens: exit code 2. Those of the settings and the certificate are said all at once, then what is in the way of the store, its secret and the ports.',
       'SIGTERM or Ctrl-C ends it when what is in flight is answered; a second one ends it at once.',
       'SIGHUP opens the security log anew and looks at the certificate at once; from a terminal it ends it, as the terminal is gone then.',
     ],
     examples: [
       ['serve --issuer https://api.example.com --tls-cert-file cert.pem --tls-key-file key.pem', 'with PORTCULLIS_MASTER_SECRET_FILE in the environment'],
-      ['config', 'would it start?'],
+      ['config', 'are the settings right, and the certificate?'],
     ],
     does: (on) => run(on, 'serve', greet),
   }),

@@ -22,6 +22,11 @@ const serverProblems = {
 /** Every refusal, by code: the one table that answers, docs and tests are made from. */
 export const problems = { ...guardProblems, ...serverProblems } as const satisfies ProblemTable;
 
+/** What ends before there could be an answer: a code in the security log and the metrics, with status 0, and what it means. */
+export const unanswered = {
+  client_certificate_refused: 'A client was let go in its TLS handshake: for want of a certificate, or for what is wrong with the one that it sent, as the reason in the security log says.',
+} as const;
+
 export type ProblemCode = GuardProblemCode | keyof typeof serverProblems;
 
 /** {@link AnyProblem} with the server's codes. */

@@ -8,6 +8,8 @@ export type Kind<T> = {
   /** @throws {Error} with a sentence that says what is wrong with this text and what is right. */
   parse(text: string): T;
   show(value: T): string;
+  /** Of a choice: all that it takes. */
+  readonly words?: readonly string[];
   /** Of a list: what stands between its items. Only a list may be empty. */
   readonly separator?: ', ' | '; ';
   /** The JSON type that the file may use beside a string. A list may be an array there. */
@@ -75,29 +77,35 @@ export function or<T extends {}>(none: string, kind: Kind<T>): Kind<T | undefine
 
 export function oneOf<const T extends string>(...words: readonly T[]): Kind<T> {
   const takes = words.map((word) => `"${word}"`).join(' or ');
-  return { takes, parse: (text) => words.find((word) => word === text) ?? refuse(text, takes), show: (word) => word };
+  return { takes, words, parse: (text) => words.find((word) => word === text) ?? refuse(text, takes), show: (word) => word };
 }
 
 const trueOrFalse = oneOf('true', 'false');
 
 export const yesNo: Kind<boolean> = {
   takes: trueOrFalse.takes,
+  words: ['true', 'false'],
   parse: (text) => trueOrFalse.parse(text) === 'true',
   show: String,
   json: 'boolean',
 };
 
+const units = ['seconds', 'minutes', 'hours', 'days'];
+
 /** In milliseconds. @param min @param max as texts of the same form. */
 export function duration(min: string, max: string): Kind<number> {
   const takes = `a duration from "${min}" to "${max}"`;
   const [minMs, maxMs] = [parseDuration(min), parseDuration(max)];
+  const isWithin = (ms: number): boolean => ms >= minMs && ms <= maxMs;
   return {
     takes,
     parse(text) {
-      if (/^0*[1-9]\d*$/.test(text))
-        throw new Error(`${quote(text)} has no unit: write "${text} seconds" or "${text} minutes", whichever is meant`);
+      if (/^0*[1-9]\d{0,8}$/.test(text)) {
+        const meant = units.map((unit) => `${text} ${unit}`).filter((one) => isWithin(parseDuration(one)));
+        throw new Error(`${quote(text)} has no unit: write ${meant.map(quote).join(' or ') || takes}`);
+      }
       const ms = parseDuration(text);
-      return ms >= minMs && ms <= maxMs ? ms : refuse(text, takes);
+      return isWithin(ms) ? ms : refuse(text, takes);
     },
     show: showDuration,
   };

@@ -1,5 +1,5 @@
 import { nearest } from '../lib/nearest.ts';
-import type { Kind } from './kinds.ts';
+import { type Kind, path as kindOfPath } from './kinds.ts';
 import {
   type Demand,
   demands,
@@ -150,9 +150,17 @@ function* inEnvironment(env: Sources['env'], readFile: Sources['readFile']): Gen
       yield { label, row, origin: 'environment', text };
     } else if (path !== undefined) {
       const label = `${variable}_FILE (environment)`;
+      if (path === '') {
+        yield { label, row, wrong: `it is empty: leave it out, or write ${kindOfPath.takes}` };
+        continue;
+      }
       const content = attempt(() => readFile(path));
-      // The path is not quoted: it may be the secret itself, set under the wrong name.
-      if ('error' in content) yield { label, row, wrong: `the file that it names cannot be read (${codeOf(content.error)})` };
+      if ('error' in content)
+        yield {
+          label,
+          row,
+          wrong: `the file ${isPlainPath(path) ? JSON.stringify(path) : 'that it names'} cannot be read (${codeOf(content.error)})`,
+        };
       else yield { label, row, origin: 'environment file', text: content.value.replace(/\r?\n$/, '') };
     }
   }
@@ -251,6 +259,9 @@ function attempt<T>(act: () => T): { readonly value: T } | { readonly error: unk
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Surely a path: anything else may be the secret itself, set under the wrong name, and is not quoted. */
+const isPlainPath = (text: string): boolean => /^\.{0,2}(\/[\w.@-]{1,30})+$/.test(text);
 
 /** `ENOENT`: of an error of a file, the part that quotes nothing. */
 const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : 'for an unknown reason');
