@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import tls from 'node:tls';
-import { problems } from '../packages/server/src/domain/problem.ts';
+import { problems, unanswered } from '../packages/server/src/domain/problem.ts';
 import { metrics } from '../packages/server/src/metrics.ts';
 import { open } from '@portcullis/guard';
 import { openApp } from './support/house.ts';
@@ -110,7 +110,11 @@ describe('a running server', () => {
       for (const sample of found.samples.filter((one) => one.name === name))
         assert.deepEqual(Object.keys(sample.labels), Object.keys(labels), name);
     const codes = found.samples.filter(({ name }) => name === 'portcullis_refusals_total').map(({ labels }) => labels.code ?? '');
-    assert.deepEqual(codes.toSorted(), Object.keys(problems).toSorted(), 'from the start, so that the first of a code is an increase');
+    assert.deepEqual(
+      codes.toSorted(),
+      [...Object.keys(problems), ...Object.keys(unanswered)].toSorted(),
+      'from the start, so that the first of a code is an increase',
+    );
     const before = Date.now() / 1_000;
     const startedAt = found.value('process_start_time_seconds') ?? 0;
     assert.ok(startedAt > before - 60 && startedAt <= before + 1);

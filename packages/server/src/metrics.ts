@@ -1,7 +1,7 @@
 import type { Clock } from '@portcullis/guard';
 import type { AuditAction } from './domain/audit/audit.ts';
 import type { KeyState } from './domain/key/key.ts';
-import { problems } from './domain/problem.ts';
+import { problems, unanswered } from './domain/problem.ts';
 import type { House } from './house.ts';
 import type { WireCounts } from './http/wire.ts';
 import type { CertificateStatus } from './keep-certificate.ts';
@@ -72,7 +72,7 @@ export const metrics: readonly Metric[] = [
     type: 'counter',
     help: 'Refusals by the code that the caller was told. A rise of token_invalid or credentials_invalid is somebody trying; internal is a fault of ours.',
     labels: { code: 'from the table of problems' },
-    read: ({ traffic: { refusals } }) => by('code', withZeros(Object.keys(problems), refusals.all())),
+    read: ({ traffic: { refusals } }) => by('code', withZeros([...Object.keys(problems), ...Object.keys(unanswered)], refusals.all())),
   },
   {
     name: 'portcullis_limits_hit_total',
