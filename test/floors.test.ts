@@ -37,7 +37,7 @@ const proofs = ['packages/guard/src/*-conformance.ts', 'packages/server/src/doma
 type Keeper = { readonly what: string; readonly is: RegExp; readonly known: readonly string[] };
 const keepers: readonly Keeper[] = [
   { what: 'SQL', is: /^(kysely|kysely\/.*|pg|node:sqlite)$/, known: ['packages/server/src/storage/sql/*.ts'] },
-  { what: 'Redis', is: /^@?redis/, known: [] },
+  { what: 'Redis', is: /^@?redis/, known: ['packages/server/src/storage/redis/*.ts'] },
   {
     what: 'Fastify',
     is: /^@?fastify/,

@@ -27,6 +27,8 @@ if (process.argv.includes('--test')) {
     Chromium: ['command -v chromium', 'chromium'],
     nginx: ['command -v nginx', 'nginx-light'],
     HAProxy: ['command -v haproxy', 'haproxy'],
+    Redis: ['command -v redis-server', 'redis-server'],
+    PostgreSQL: ['ls /usr/lib/postgresql/*/bin/postgres', 'postgresql'],
     PyJWT: ["/usr/bin/python3 -c 'import jwt, cryptography'", 'python3-jwt', 'python3-cryptography'],
   };
   const missing = () => Object.keys(needed).filter((what) => !runs(needed[what][0]));

@@ -108,6 +108,14 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
       },
       {
         type: 'stat',
+        title: 'Redis',
+        unit: 'none',
+        says: '0: it is away, and each instance counts its share of every limit. Empty without Redis.',
+        shows: { '': `min(portcullis_redis_up{${OF}})` },
+        ...yesNo,
+      },
+      {
+        type: 'stat',
         title: 'Certificate',
         unit: 's',
         says: 'How long the certificate in use is still good.',

@@ -26,6 +26,23 @@ export function systemClock(onStep: (stepMs: number) => void = () => {}): Clock 
   };
 }
 
+/** A clock that is steered to another machine's time, and never runs backwards for it: it stands still until that has caught up. */
+export interface SteeredClock extends Clock {
+  /** @param offsetMs how far that machine's clock is ahead of ours. */
+  steer(offsetMs: number): void;
+}
+
+export function steeredClock(own: Clock): SteeredClock {
+  let offset = 0;
+  let last = 0;
+  return {
+    now: () => (last = Math.max(last, own.now() + offset)),
+    steer(offsetMs) {
+      offset = Math.round(offsetMs);
+    },
+  };
+}
+
 /** Milliseconds of a watch that nobody sets, from some start of its own: for how long something took. */
 export const stopwatch = (): number => performance.now();
 

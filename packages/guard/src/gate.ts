@@ -185,7 +185,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
 
   function authenticate(request: Guarded): Soon<Caller> {
     const token = findToken(request, 'access');
-    return andThen(on.tokens.read(token), (caller) => {
+    return andThen(read(token), (caller) => {
       request[kState].caller = caller;
       const asked = on.revocations.isRevoked(caller.sessionId);
       // Who had to wait for news of sessions may have waited for news of keys too.
@@ -197,6 +197,18 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
         }),
       );
     });
+  }
+
+  function read(token: string): Soon<Caller> {
+    const { newKeys } = on.revocations;
+    if (!newKeys) return on.tokens.read(token);
+    return orElse<Caller>(
+      () => on.tokens.read(token),
+      (refusal) => {
+        if (!(refusal instanceof Problem) || refusal.reason !== 'unknown key') throw refusal;
+        return newKeys().then(() => on.tokens.read(token));
+      },
+    );
   }
 
   /** Whatever Authorization says counts; only where there is none at all a cookie is read, and only while cookies are on. */

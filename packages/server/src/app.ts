@@ -21,6 +21,7 @@ import { refusalSums, wireRefused } from './lib/refusal-sums.ts';
 import { randomBytes } from './lib/secret.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
+import type { SharedLimits } from './share-limits.ts';
 
 export type AppOptions = {
   readonly settings: Settings;
@@ -28,6 +29,8 @@ export type AppOptions = {
   readonly house: House;
   readonly readiness: Readiness;
   readonly serverFactory: (handler: FastifyServerFactoryHandler) => HttpServer;
+  /** Where limits are counted with others; without it, in this process. */
+  readonly sharedLimits?: SharedLimits | undefined;
   /** Routes beside the server's own, behind the same gates. */
   readonly routes?: (app: Server) => void | Promise<void>;
 };
@@ -40,17 +43,18 @@ export async function makeApp({
   readiness,
   serverFactory,
   routes,
+  sharedLimits,
 }: AppOptions): Promise<{ app: Server; limitCounters: () => number; tend: () => void }> {
   const { services, securityLog, traffic } = house;
   const { clock } = services;
-  const counters = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
+  const local = memoryCounters({ clock, maxKeys: settings.limitKeys, secret: randomBytes(32) });
   const troubles = refusalSums({ clock, tell: (line) => serverLog.warn(line, 'refused') });
   const app = makeServer(serverFactory);
 
   await app.register(guard, {
     tokens: accessTokens({ issuer, audience: settings.audience, keys: services.keyRing, clock }),
     revocations: services.revoked,
-    counters,
+    counters: sharedLimits?.over(local) ?? local,
     clock,
     defaultLimits: texts(settings.defaultLimits).join('; '),
     authFailureLimits: texts(settings.authFailureLimits).join('; '),
@@ -97,9 +101,9 @@ export async function makeApp({
   await app.ready();
   return {
     app,
-    limitCounters: counters.size,
+    limitCounters: local.size,
     tend() {
-      counters.sweep();
+      local.sweep();
       troubles.tell();
     },
   };

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '@portcullis/guard';
 import { MAX_CERTIFICATE_BYTES } from './certificate.ts';
-import { databaseFile } from './desk.ts';
+import { storeFile } from './open-database.ts';
 import type { User } from './domain/user/user.ts';
 import { type DevCertificate, devCertificate, isDevCertificate } from './lib/dev-certificate.ts';
 import { ownFolder, readBounded, readText, writePrivately } from './lib/files.ts';
@@ -64,8 +64,8 @@ export async function tracesOfDemo({
   if (dataDir === undefined || database === undefined) return traces;
   if (findDemoSecret(dataDir) !== undefined)
     traces.push(`PORTCULLIS_DATA_DIR: ${dataDir} is the folder of a demo; give serve one of its own`);
-  const file = databaseFile({ dataDir, database });
-  if (file === ':memory:' || !existsSync(file)) return traces;
+  const file = storeFile({ dataDir, database });
+  if (file === undefined || file === ':memory:' || !existsSync(file)) return traces;
   const user = await findDemoUser(file);
   if (user) traces.push(traceOfUser(user));
   return traces;

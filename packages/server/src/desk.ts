@@ -3,15 +3,17 @@ import { type Clock, systemClock } from '@portcullis/guard';
 import type { AuditEntry } from './domain/audit/audit.ts';
 import { passwordPolicy } from './domain/credential/password-policy.ts';
 import { Problem } from './domain/problem.ts';
+import { askedSessions } from './domain/session/asked-sessions.ts';
 import { revokedSessions } from './domain/session/revoked-sessions.ts';
 import type { Together } from './domain/stores.ts';
 import type { Passwords, Services } from './flows/services.ts';
 import { commonPasswords } from './lib/common-passwords.ts';
 import { type HashPool, hashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
-import { openDatabase, openSet } from './mistake.ts';
+import { openSet } from './mistake.ts';
+import { openStoreAt } from './open-database.ts';
 import type { Settings } from './settings/table.ts';
-import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
+import type { SqlStore } from './storage/sql/sql-store.ts';
 
 /** What an operator works at: a store and all that can be done with it without its secret. */
 export type Desk = {
@@ -31,8 +33,7 @@ export type DeskServices = Pick<
  * @throws {Mistake} when the file cannot be opened.
  */
 export function openDesk({ settings, clock = systemClock() }: { settings: Settings; clock?: Clock }): Desk {
-  const file = databaseFile(settings);
-  const store = openDatabase(file, () => sqliteStore(file));
+  const store = openStoreAt(settings);
   let log: SecurityLog | undefined;
   let hashes: HashPool | undefined;
   const pool = (): HashPool => (hashes ??= hashPool({ threads: 1 }));
@@ -87,12 +88,9 @@ export function deskServices({ store, clock, settings, log, passwords, onChanged
     passwords,
     together: loggedTogether(store.together, log),
     checkNewPassword: newPasswordCheck(settings),
-    revoked: revokedSessions({
-      sessions: store.sessions,
-      clock,
-      changedElsewhere: store.changedElsewhere,
-      ...(onChanged && { onChanged }),
-    }),
+    revoked: store.changedElsewhere
+      ? revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere, ...(onChanged && { onChanged }) })
+      : askedSessions({ sessions: store.sessions, ...(onChanged && { onKeysChanged: onChanged }) }),
   };
 }
 
@@ -106,9 +104,6 @@ export function newPasswordCheck({ passwordMinLength }: Pick<Settings, 'password
   };
 }
 
-export const databaseFile = ({ database, dataDir }: Pick<Settings, 'database' | 'dataDir'>): string =>
-  database.file === ':memory:' ? database.file : resolve(dataDir, database.file);
-
 export const logFile = ({ logFile: file, dataDir }: Pick<Settings, 'logFile' | 'dataDir'>): string =>
   file === 'stdout' ? file : resolve(dataDir, file);
 
@@ -117,8 +112,9 @@ function loggedTogether(together: Together, openLog: DeskParts['log']): Together
   return async (work) => {
     const log = openLog();
     const entries: AuditEntry[] = [];
-    const result = await together((stores) =>
-      work({
+    const result = await together((stores) => {
+      entries.length = 0; // of an attempt that another transaction was in the way of
+      return work({
         ...stores,
         audit: {
           ...stores.audit,
@@ -127,8 +123,8 @@ function loggedTogether(together: Together, openLog: DeskParts['log']): Together
             entries.push(entry);
           },
         },
-      }),
-    );
+      });
+    });
     for (const { id, at: _, action, ...facts } of entries) log.acted({ act: action, auditId: id, ...facts });
     return result;
   };

@@ -1,5 +1,5 @@
 import type { Clock } from '@portcullis/guard';
-import { databaseFile, deskServices, logFile } from './desk.ts';
+import { deskServices, logFile } from './desk.ts';
 import { guessTurns } from './domain/guess/guess-turns.ts';
 import { guessPlaces } from './domain/guess/guess-places.ts';
 import { sprayWatch } from './domain/guess/spraying.ts';
@@ -14,9 +14,10 @@ import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
-import { openDatabase, openSet } from './mistake.ts';
+import { openSet } from './mistake.ts';
+import { openStoreAt } from './open-database.ts';
 import type { Settings } from './settings/table.ts';
-import { type SqlStore, sqliteStore } from './storage/sql/sql-store.ts';
+import type { SqlStore } from './storage/sql/sql-store.ts';
 
 /** The store of a data folder and all that a server does with it. */
 export type House = {
@@ -42,8 +43,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   ownFolder(settings.dataDir);
   const log = openSet('PORTCULLIS_LOG_FILE', logFile(settings), () => securityLog({ file: logFile(settings), clock }));
   held.defer(() => log.close());
-  const file = databaseFile(settings);
-  const store = openDatabase(file, () => sqliteStore(file));
+  const store = openStoreAt(settings);
   held.defer(store.close);
   await store.migrate();
   const hashes = hashPool();

@@ -27,6 +27,8 @@ export type Seen = Pick<House, 'traffic' | 'hashes' | 'securityLog'> & {
   readonly certificate: CertificateStatus | undefined;
   readonly isReady: boolean;
   readonly isStoreUp: boolean;
+  /** `undefined` where there is none. */
+  readonly isRedisUp: boolean | undefined;
   /** `undefined` when the store could not be asked. */
   readonly liveSessions: number | undefined;
   readonly own: OwnProcess;
@@ -221,6 +223,12 @@ export const metrics: readonly Metric[] = [
     type: 'gauge',
     help: 'Whether the store could be asked just now. While it is 0, nobody logs in or refreshes.',
     read: ({ isStoreUp }) => one(Number(isStoreUp)),
+  },
+  {
+    name: 'portcullis_redis_up',
+    type: 'gauge',
+    help: 'Whether limits are counted in Redis now. While it is 0, each instance counts its share of every limit. Not there without REDIS_URL.',
+    read: ({ isRedisUp }) => (isRedisUp === undefined ? [] : one(Number(isRedisUp))),
   },
   {
     name: 'portcullis_security_log_dropped_lines_total',

@@ -12,6 +12,7 @@ import { version } from './lib/version.ts';
 import { atLeisure, showMetrics } from './metrics.ts';
 import { openPort } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
+import type { SharedLimits } from './share-limits.ts';
 
 /** What a running server shows of itself to its operators. */
 export type Inside = {
@@ -21,6 +22,8 @@ export type Inside = {
   readonly wire: Wire;
   /** `undefined` where a proxy ends TLS. */
   readonly keeper: CertificateKeeper | undefined;
+  /** `undefined` where this process counts for itself. */
+  readonly sharedLimits: SharedLimits | undefined;
   readonly limitCounters: () => number;
   /** Why the store cannot be asked; `undefined` when it can. */
   readonly storeTrouble: () => Promise<string | undefined>;
@@ -59,7 +62,7 @@ export function storeWatch(ping: () => Promise<unknown>): () => Promise<string |
 }
 
 async function pagesOf(
-  { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining }: Inside,
+  { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining }: Inside,
   held: AsyncDisposableStack,
 ) {
   const { services } = house;
@@ -84,6 +87,7 @@ async function pagesOf(
         revokedSessions: services.revoked.size(),
         keys: services.keyRing.states(),
         ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
+        ...(sharedLimits && { redis: sharedLimits.isUp() ? 'up' : 'away' }),
         securityLog: house.securityLog.state(),
         schema,
       };
@@ -103,6 +107,7 @@ async function pagesOf(
         certificate: keeper?.status(),
         isReady: storeUp && !isDraining(),
         isStoreUp: storeUp,
+        isRedisUp: sharedLimits?.isUp(),
         liveSessions: storeUp ? await liveSessions() : undefined,
       };
       return showMetrics(seen, format);

@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { systemClock, trustedProxies } from '@portcullis/guard';
 import { clientRefusals, makeApp, wireRefusals } from './app.ts';
 import { type CertificateFiles, readCertificate } from './certificate.ts';
 import { DEMO_USER, demoCertificate, isDemoStore, traceOfUser, tracesOfDemo } from './demo.ts';
-import { databaseFile, logFile } from './desk.ts';
+import { logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
@@ -19,9 +18,12 @@ import type { SecurityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
 import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
+import { isNewStore, storeFile, storeName } from './open-database.ts';
 import { listenForOperators, storeWatch } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
+import { shareLimits } from './share-limits.ts';
+import { clockOfStore } from './steer-clock.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
 
 /** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
@@ -101,14 +103,15 @@ export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Se
 
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
 async function open(settings: Settings, origins: Origins, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
-  const clock = systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward'));
+  const { clock, follow } = clockOfStore(systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward')));
   const made: Running['made'][number][] = [];
-  const database = databaseFile(settings);
-  const isNew = !existsSync(database);
-  lockStore(settings.dataDir, database, held);
-  if (mode === 'dev' && !isNew && !(await isDemoStore(settings.dataDir, database)))
+  const file = storeFile(settings);
+  const isNew = isNewStore(settings);
+  ownFolder(settings.dataDir);
+  if (file !== undefined) lockStore(file, held);
+  if (mode === 'dev' && file !== undefined && !isNew && !(await isDemoStore(settings.dataDir, file)))
     throw new Mistake(
-      `${database} is no demo's, and dev adds a user whose password everyone knows: give dev a folder of its own (PORTCULLIS_DATA_DIR)`,
+      `${file} is no demo's, and dev adds a user whose password everyone knows: give dev a folder of its own (PORTCULLIS_DATA_DIR)`,
     );
   const { secrets, made: madeSecret } = masterSecrets(mode, settings);
   if (madeSecret) made.push(madeSecret);
@@ -124,6 +127,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
 
   const house = await openHouse({ settings, issuer, secrets, clock });
   held.defer(house.close);
+  await follow(house.store, held);
   const { services } = house;
   const demoUser = mode === 'serve' ? await services.users.findDemo() : undefined;
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
@@ -137,7 +141,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   await services.revoked.load();
   if (mode === 'dev') {
     await addDemoUser(services, DEMO_USER.username, DEMO_USER.password);
-    made.push({ what: 'store', where: database, how: isNew ? 'new' : 'kept' });
+    made.push({ what: 'store', where: storeName(settings), how: isNew ? 'new' : 'kept' });
   }
 
   let draining = false;
@@ -156,12 +160,14 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     ipv6Prefix: settings.ipv6Prefix,
     refusal: wireRefusals(house),
   });
+  const sharedLimits = await shareLimits(settings, { issuer, store: house.store, clock }, held);
   const { app, limitCounters, tend } = await makeApp({
     settings,
     issuer,
     house,
     readiness: whyNotReady,
     serverFactory: wire.serverFactory,
+    sharedLimits,
     ...(routes && { routes }),
   }).catch((error: unknown) => {
     throw routes && isSaid(error) ? new Mistake(`your routes: ${error.message}`) : error;
@@ -171,7 +177,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   await free?.release();
   const address = await openPort(chosen, () => wire.listen(settings.host, port));
   held.defer(() => wire.close(0));
-  const inside = { settings, clock, house, wire, keeper, limitCounters, storeTrouble, isDraining: () => draining };
+  const inside = { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining: () => draining };
   const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
 
   every(held, 500, () => services.revoked.look());
@@ -190,7 +196,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     made,
     notes: [...secretNotes, ...(keeper?.notes ?? [])],
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
-    files: { store: database, securityLog: logFile(settings) },
+    files: { store: storeName(settings), securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
     certificateStatus: () => keeper?.status(),
     async reload(): Promise<void> {
@@ -210,11 +216,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
 }
 
 /** Before anything is made or opened: two servers that start at once must not both make a secret. */
-function lockStore(dataDir: string, database: string, held: AsyncDisposableStack): void {
-  ownFolder(dataDir);
+function lockStore(database: string, held: AsyncDisposableStack): void {
   if (database === ':memory:') return;
-  const file = `${database}.lock`;
-  const unlock = openDatabase(file, () => lockForServer(database));
+  const unlock = openDatabase(`${database}.lock`, () => lockForServer(database));
   if (!unlock)
     throw new Mistake(
       `another server has the store ${database}, and a store on SQLite belongs to one: stop that one, or give this one a folder of its own (PORTCULLIS_DATA_DIR)`,

@@ -350,7 +350,7 @@ suite('revoked sessions', () => {
       await assert.rejects(async () => revoked.isRevoked('ses_2'), /no store/);
       await nextTurn();
     }
-    revoked.look(); // by the clock, with nobody waiting: its failure must not end the process
+    void revoked.look(); // by the clock, with nobody waiting: its failure must not end the process
     await nextTurn();
     store.broken = false;
     await nextTurn();
@@ -362,7 +362,7 @@ suite('revoked sessions', () => {
   test('a change during the reading of a change is read too', async () => {
     const { store, revoked } = make();
     Object.assign(store, { truth: [ended('ses_1')], changed: true });
-    revoked.look();
+    void revoked.look();
     Object.assign(store, { truth: [ended('ses_1'), ended('ses_2')], changed: true });
     await nextTurn();
     assert.equal(await revoked.isRevoked('ses_2'), true);

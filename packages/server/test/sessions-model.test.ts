@@ -550,7 +550,8 @@ async function openHouse(file: string, clock: Clock, lifetimes: Lifetimes) {
   await store.migrate();
   const ring = keyRing({ keys: store.keys, clock, secrets: ['secret'] });
   await ring.load();
-  const revoked = revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere });
+  const { changedElsewhere = () => true } = store;
+  const revoked = revokedSessions({ sessions: store.sessions, clock, changedElsewhere });
   await revoked.load();
   const tokens = accessTokens({ issuer: 'https://localhost', audience: 'test', keys: ring, clock });
   const services: Services = {

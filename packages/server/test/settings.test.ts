@@ -282,6 +282,11 @@ test('no mistake, note or shown value holds a secret, wherever it was put', () =
     env('MASTER_SECRT', SECRET),
     { flags: { masterSecret: SECRET } },
     env('DATABASE_URL', `postgres://me:${SECRET}@db/x`),
+    {
+      mode: 'serve',
+      env: { ...served, PORTCULLIS_DATABASE_URL: `postgres://me:${SECRET}@db/x`, PORTCULLIS_REDIS_URL: `rediss://:${SECRET}@r` },
+    },
+    env('REDIS_URL', `http://${SECRET}`),
     { env: { PORTCULLIS_MASTER_SECRET: SECRET, PORTCULLIS_MASTER_SECRET_FILE: SECRET } },
     file(`{"masterSecret": ${SECRET}}`),
     file({ masterSecret: [SECRET] }),
@@ -290,7 +295,9 @@ test('no mistake, note or shown value holds a secret, wherever it was put', () =
   ];
   for (const place of places) {
     const reading = read(place);
-    const said = JSON.stringify('mistakes' in reading ? reading : [reading.notes, showSettings(reading.settings, reading.origins, 'dev')]);
+    const said = JSON.stringify(
+      'mistakes' in reading ? [reading.mistakes, reading.notes] : [reading.notes, showSettings(reading.settings, reading.origins, 'dev')],
+    );
     assert.equal(said.includes(SECRET.slice(0, 6)), false, said);
   }
   const { settings, origins } = settingsOf(env('MASTER_SECRET', SECRET));
@@ -298,6 +305,22 @@ test('no mistake, note or shown value holds a secret, wherever it was put', () =
     showSettings(settings, origins, 'serve').find(({ name }) => name === 'PORTCULLIS_MASTER_SECRET'),
     { name: 'PORTCULLIS_MASTER_SECRET', value: 'set', origin: 'environment' },
   );
+});
+
+test('a database and a Redis are named by URLs, and shown without their passwords', () => {
+  const shown = (name: string, text: string) => {
+    const { settings, origins } = settingsOf({
+      mode: 'serve',
+      env: { ...served, PORTCULLIS_DATABASE_URL: 'postgres://me@db/x', [`PORTCULLIS_${name}`]: text },
+    });
+    return showSettings(settings, origins, 'serve').find((row) => row.name === `PORTCULLIS_${name}`)?.value;
+  };
+  assert.equal(shown('DATABASE_URL', 'postgres://me@db:5432/x'), 'postgres://me@db:5432/x');
+  assert.equal(shown('DATABASE_URL', 'postgresql://me:pass@db/x?sslmode=require'), 'postgresql://me@db/x');
+  assert.equal(shown('REDIS_URL', 'rediss://me:pass@r:6380/2'), 'rediss://me@r:6380/2');
+  for (const wrong of ['postgres://db/x', 'postgres://me@db', 'postgres://me@db/', 'postgres:///x', 'mysql://me@db/x'])
+    assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_DATABASE_URL: wrong } }), /^PORTCULLIS_DATABASE_URL/);
+  for (const wrong of ['redis://', 'http://r', 'r:6379']) assert.match(mistakeOf(env('REDIS_URL', wrong)), /^PORTCULLIS_REDIS_URL/);
 });
 
 test('what is shown can be set again and gives the same settings', () => {

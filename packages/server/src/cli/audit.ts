@@ -76,7 +76,7 @@ export const audit = [
       let seen = await look();
       print(on, seen.slice(0, TAIL.first), { head: true, widths });
       while (await pause(TAIL.everyMs, end.signal)) {
-        if (!store.changedElsewhere()) continue;
+        if (store.changedElsewhere?.() === false) continue;
         const counts = new Map(seen.map(({ id, count }) => [id, count]));
         seen = await look();
         const news = seen.filter(({ id, count }) => counts.get(id) !== count);

@@ -1,9 +1,9 @@
-import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { databaseFile, type Desk, openDesk } from '../desk.ts';
+import { type Desk, openDesk } from '../desk.ts';
 import { demoSecret } from '../demo.ts';
 import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
+import { isNewStore, storeFile, storeName } from '../open-database.ts';
 import type { Settings } from '../settings/table.ts';
 
 export type OpenStore = {
@@ -22,33 +22,36 @@ export type StoreOf = 'demo' | 'operator';
  * @throws {Mistake} when there is none, or one of an older version.
  */
 export async function openStore(settings: Settings, { make, anyVersion }: OpenStore, of: StoreOf, note: (text: string) => void): Promise<Desk> {
-  const file = make ? notMemory(databaseFile(settings)) : storeFile(settings);
-  const isNew = !isThere(file);
-  if (isNew) for (const folder of [dirname(file), settings.dataDir]) ownFolder(folder);
+  const name = storeName(settings);
+  const isNew = isNewStore(settings);
+  if (name === ':memory:') throw new Mistake("PORTCULLIS_DATABASE_URL: a store in memory is its server's alone, nobody else can look into it");
+  if (isNew && !make) throw new Mistake(noStoreAt(name));
+  if (isNew) for (const folder of [dirname(name), settings.dataDir]) ownFolder(folder);
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
   const desk = openDesk({ settings });
-  if (isNew) note(`Made a store: ${file}`);
+  if (isNew) note(`Made a store: ${name}`);
   if (anyVersion) return desk;
-  if (isNew) await desk.store.migrate();
-  const due = (await desk.store.migrations()).filter(({ ranAt }) => !ranAt);
-  if (due.length === 0) return desk;
+  const all = await desk.store.migrations();
+  const isEmpty = all.every(({ ranAt }) => !ranAt);
+  if (make && isEmpty) {
+    await desk.store.migrate();
+    return desk;
+  }
+  if (all.every(({ ranAt }) => ranAt)) return desk;
   await desk.close();
-  throw new Mistake(`the store ${file} is not of this version: "portcullis migrate" brings it up to it`);
+  throw new Mistake(`the store ${name} is not of this version: "portcullis migrate" brings it up to it`);
 }
 
-/** Where the store is. @throws {Mistake} when it is not there. */
-export function storeFile(settings: Settings): string {
-  const file = notMemory(databaseFile(settings));
-  if (!isThere(file)) throw new Mistake(`there is no store at ${file}: name its folder with --data-dir or PORTCULLIS_DATA_DIR, or say --dev for the demo's; "users add" and "migrate" make a new one`);
+/** The file of a store that is there. @throws {Mistake} when it is not, or is none. */
+export function fileOfStore(settings: Settings): string {
+  const file = storeFile(settings);
+  if (file === undefined) throw new Mistake('PostgreSQL is backed up by its own tools: pg_dump, or the base backups of its host');
+  if (isNewStore(settings)) throw new Mistake(noStoreAt(file));
   return file;
 }
 
-/** Whether there is a store, so that it can be asked before anything is made. */
-export const hasStore = (settings: Settings): boolean => isThere(notMemory(databaseFile(settings)));
+/** Whether there is a file of a store, so that it can be asked before anything is made. */
+export const hasStore = (settings: Settings): boolean => storeFile(settings) !== undefined && !isNewStore(settings);
 
-const isThere = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined;
-
-function notMemory(file: string): string {
-  if (file === ':memory:') throw new Mistake("PORTCULLIS_DATABASE_URL: a store in memory is its server's alone, nobody else can look into it");
-  return file;
-}
+const noStoreAt = (file: string): string =>
+  `there is no store at ${file}: name its folder with --data-dir or PORTCULLIS_DATA_DIR, or say --dev for the demo's; "users add" and "migrate" make a new one`;

@@ -138,7 +138,7 @@ function greet(running: Running, voice: Voice): void {
     ['issuer', issuer],
     ['store', files.store],
     ...(hasUsers ? [] : [['users', 'none yet: "portcullis users add NAME" adds one'] as const]),
-    ['limits', 'counted in this process'],
+    ['limits', settings.redisUrl === undefined ? 'counted in this process' : 'counted in Redis, and by shares while it is away'],
     ['for operators', forOperators(running)],
     ['security log', files.securityLog],
   ]);

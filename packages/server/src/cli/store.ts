@@ -39,8 +39,8 @@ export const store = [
     says: ({ file, bytes }) => `Backed up to ${file}: ${bytes.toLocaleString('en')} bytes, checked.`,
     async does(on, given) {
       const { backUp } = await import('../storage/sql/backup.ts');
-      const { storeFile } = await import('./open-store.ts');
-      const from = storeFile(on.settings());
+      const { fileOfStore } = await import('./open-store.ts');
+      const from = fileOfStore(on.settings());
       const { err } = on.terminal;
       const show = (done: number): void => { if (err.isTty) err.write(`\r${Math.round(done * 100)} %`); };
       const copy = await backUp(from, given.file, show).catch((error: NodeJS.ErrnoException) => {

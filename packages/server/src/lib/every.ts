@@ -5,7 +5,10 @@ export function every(held: AsyncDisposableStack, ms: number, act: () => unknown
   let run: Promise<void> | undefined;
   const timer = setInterval(() => {
     run ??= Promise.try(act)
-      .catch((error: unknown) => serverLog.error({ err: error }, 'housekeeping'))
+      .catch((error: unknown) => {
+        // That the store is away is said once, where readiness is.
+        if (Object(error).code !== 'unavailable') serverLog.error({ err: error }, 'housekeeping');
+      })
       .then(() => {
         run = undefined;
       });

@@ -124,19 +124,59 @@ export const word: Kind<string> = {
   parse: (text) => (/^[!-~]{1,200}$/.test(text) ? text : refuse(text, word.takes)),
 };
 
-/** `file` is a path, relative to the data folder, or `:memory:`. */
-export type Database = { readonly engine: 'sqlite'; readonly file: string };
+/** Of SQLite, `file` is a path, relative to the data folder, or `:memory:`. Of PostgreSQL, `url` is as libpq reads it. */
+export type Database = { readonly engine: 'sqlite'; readonly file: string } | { readonly engine: 'postgres'; readonly url: string };
 
 export const database: Kind<Database> = {
-  takes: '"sqlite:FILE" (relative to the data folder, or an absolute path) or "sqlite::memory:"',
+  takes:
+    '"sqlite:FILE" (relative to the data folder, or an absolute path), "sqlite::memory:" or "postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full"',
   // The text is not quoted in what is wrong with it: the URL of a database may hold a password.
   parse(text) {
-    if (/^postgres(ql)?:/i.test(text)) throw new Error(`PostgreSQL is not supported yet by this version: it takes ${database.takes}`);
+    if (/^postgres(ql)?:/i.test(text)) {
+      const url = URL.parse(text);
+      if (!url?.hostname || url.pathname.length < 2 || url.username === '' || !isDecodable(url))
+        throw new Error('the URL of a PostgreSQL database names a user, a host and a database: write "postgres://USER@HOST:PORT/DATABASE"');
+      return { engine: 'postgres', url: text };
+    }
     const file = /^sqlite:(?!\/\/)(:memory:|[^:?#\0][^?#\0]*)$/.exec(text)?.[1];
     if (file === undefined) throw new Error(`this is not ${database.takes}`);
     return { engine: 'sqlite', file };
   },
-  show: ({ file }) => `sqlite:${file}`,
+  show: (value) => showDatabase(value),
+};
+
+/** Without its password. */
+export function showDatabase(value: Database): string {
+  if (value.engine === 'sqlite') return `sqlite:${value.file}`;
+  const url = new URL(value.url);
+  url.password = '';
+  url.search = '';
+  return url.href;
+}
+
+function isDecodable({ username, password: secretPart, pathname }: URL): boolean {
+  try {
+    for (const part of [username, secretPart, pathname]) decodeURIComponent(part);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The URL may hold a password, which is not shown. */
+export const redisUrl: Kind<string> = {
+  takes: '"redis://HOST:PORT/DATABASE", or "rediss://…" over TLS',
+  parse(text) {
+    const url = URL.parse(text);
+    if (!url?.hostname || !['redis:', 'rediss:'].includes(url.protocol) || !/^\/?\d*$/.test(url.pathname) || !isDecodable(url))
+      throw new Error(`this is not ${redisUrl.takes}`);
+    return text;
+  },
+  show(text) {
+    const url = new URL(text);
+    url.password = '';
+    return url.href;
+  },
 };
 
 /** RFC 8414 section 2: https, no query, no fragment. No slash at the end, so that there is one spelling. */
@@ -201,6 +241,17 @@ export function limits(...by: readonly Limit['by'][]): Kind<readonly Limit[]> {
     separator: '; ',
   };
 }
+
+/** Somebody else chose it, so it is taken as it is. */
+export const password: Kind<string> = {
+  takes: 'a password',
+  parse(text) {
+    if (text === '' || text.includes('\0')) throw new Error('it is empty');
+    return text;
+  },
+  show: () => 'set',
+  secret: true,
+};
 
 /** At least 256 bits of room, and nothing that was typed to fill them. */
 export const secret: Kind<string> = {

@@ -1,5 +1,5 @@
 import { signingAlgorithms } from '@portcullis/guard';
-import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, path, port, proxies, secret, whole, word, yesNo } from './kinds.ts';
+import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, password, path, port, proxies, redisUrl, secret, whole, word, yesNo } from './kinds.ts';
 
 /** `dev` runs the demo on loopback; `serve` is for the world; `admin` looks after a store, and needs no more than to find it. */
 export type Mode = 'dev' | 'serve' | 'admin';
@@ -25,7 +25,13 @@ export const table = [
   { name: 'port',                     env: 'PORT',                        kind: port,                             default: '5000',                                                   says: 'The port, which speaks HTTPS only. 0 is any free one.' },
   { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where metrics (/metrics) and the details of readiness (/readyz) are served, in clear and to anyone who can reach it.' },
   { name: 'dataDir',                  env: 'DATA_DIR',                    kind: path,                             default: '.portcullis/data',     dev: '.portcullis/dev',           says: 'The folder for everything that is kept.' },
-  { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database; a relative path is a file in the data folder.' },
+  { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database: a file of SQLite for one process, or PostgreSQL.' },
+  { name: 'databasePassword',         env: 'DATABASE_PASSWORD',           kind: password,                                                                                            says: 'The password of the database, where its URL has none. PostgreSQL only, like the two below.' },
+  { name: 'databasePool',             env: 'DATABASE_POOL',               kind: whole(1, 1_000),                  default: '10',                                                     says: 'How many connections to the database this process opens at most.' },
+  { name: 'databaseTimeoutMs',        env: 'DATABASE_TIMEOUT',            kind: duration('100 ms', '60 s'),       default: '3 s',                                                    says: 'How long a statement, a lock or a connection is waited for; then it is 503.' },
+  { name: 'redisUrl',                 env: 'REDIS_URL',                   kind: or('none', redisUrl),             default: 'none',                                                   says: 'A Redis in which all instances count limits together. Without one each process counts for itself.' },
+  { name: 'redisPassword',            env: 'REDIS_PASSWORD',              kind: password,                                                                                            says: 'The password of Redis, where its URL has none.' },
+  { name: 'redisTimeoutMs',           env: 'REDIS_TIMEOUT',               kind: duration('20 ms', '5 s'),         default: '250 ms',                                                 says: 'How long Redis is waited for; then this instance counts by its share.' },
   { name: 'logFile',                  env: 'LOG_FILE',                    kind: path,                             default: 'security.log',                                           says: 'The security log; a relative path is a file in the data folder, "stdout" is the standard output.' },
   { name: 'auditRetentionMs',         env: 'AUDIT_RETENTION',             kind: duration('1 day', '4000 days'),   default: '400 days',                                               says: 'How long an audit entry is kept.' },
   { name: 'shutdownDelayMs',          env: 'SHUTDOWN_DELAY',              kind: duration('0', '10 minutes'),      default: '0',                                                      says: 'How long new connections are still taken after SIGTERM; behind a balancer, its check interval × fall.' },
@@ -98,6 +104,8 @@ export type Demand<N extends SettingName = SettingName> = {
 
 export const demands: readonly Demand[] = [
   demand({ of: ['host'], under: 'dev', isBroken: ({ host }) => !isLoopback(host), says: 'the demo has a password that everyone knows, so dev listens on loopback only: write "127.0.0.1", "::1" or "localhost", or run serve' }),
+  demand({ of: ['database'], under: 'dev', isBroken: ({ database }) => database.engine !== 'sqlite', says: 'dev keeps a store of its own, on SQLite: leave it out, or run serve' }),
+  demand({ of: ['redisUrl', 'database'], isBroken: ({ redisUrl, database }) => redisUrl !== undefined && database.engine === 'sqlite', says: 'a store on SQLite has one process, which counts in its memory: leave this out, or set PORTCULLIS_DATABASE_URL to a PostgreSQL' }),
   demand({ of: ['adminListen'], under: 'dev', isBroken: ({ adminListen }) => adminListen !== undefined && !isLoopback(adminListen.host), says: 'dev listens on loopback only: write "127.0.0.1:5001" or "none"' }),
   demand({ of: ['issuer'], under: 'serve', isBroken: ({ issuer }) => issuer === undefined, says: 'serve needs the URL of this server as callers know it, such as "https://api.example.com"' }),
   demand({ of: ['masterSecret'], under: 'serve', isBroken: ({ masterSecret }) => masterSecret === undefined, says: 'serve needs a secret: put what "openssl rand -base64 32" prints into a file, and name that in PORTCULLIS_MASTER_SECRET_FILE' }),

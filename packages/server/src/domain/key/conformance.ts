@@ -86,11 +86,9 @@ export function keysConformance(
       const outcomes = await Promise.all(
         Array.from({ length: 10 }, (_, i) => together((stores) => stores.keys.reseal('a', 'sealed a', `again ${i}`))),
       );
-      assert.deepEqual(
-        outcomes.map((outcome) => outcome === 'resealed'),
-        outcomes.map((_, i) => i === 0),
-      );
-      assert.deepEqual(await keys.list(), [{ ...newKey('a', 1), sealedPrivateJwk: 'again 0' }, newKey('b', 1)]);
+      const winners = outcomes.flatMap((outcome, i) => (outcome === 'resealed' ? [i] : []));
+      assert.equal(winners.length, 1);
+      assert.deepEqual(await keys.list(), [{ ...newKey('a', 1), sealedPrivateJwk: `again ${winners[0]}` }, newKey('b', 1)]);
       assert.equal(await keys.reseal('c', '', 'x'), 'changed');
     });
 

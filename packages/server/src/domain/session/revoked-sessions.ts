@@ -8,7 +8,7 @@ import type { Ended, Sessions } from './session.ts';
 export interface RevokedSessions extends Revocations {
   add(ended: readonly Ended[]): void;
   /** Looks whether somebody else has written to the store, and reads it anew if so. */
-  look(): void;
+  look(): void | Promise<void>;
   /** Looks, and waits until everything that is read anew is. @throws what reading it throws. */
   current(): Promise<void>;
   /** Reads the store's truth anew. */

@@ -30,11 +30,13 @@ const LONGEST_KEY = 256;
 
 /**
  * All spellings of a name that count as the same: compatibility forms folded (NFKC), case folded, blanks trimmed and
- * run together. Longer texts than any username are cut, so that the key is bounded; no user can have such a name.
+ * run together. Longer texts than any username are cut, so that the key is bounded, and NUL, which not every store can
+ * be asked for, is another control character; no user can have such names.
  */
 export const usernameKey = (username: string): string =>
   username
     .slice(0, 1_024)
+    .replaceAll('\0', '\u0001')
     .normalize('NFKC')
     .trim()
     .replace(/\s+/gu, ' ')

@@ -113,4 +113,20 @@ export const migrations: Record<string, Migration> = {
       await db.schema.createIndex('guesses_dead').on('guesses').column('keep_until').execute();
     },
   },
+
+  '0005_instances': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('marks')
+        .addColumn('name', 'text', (column) => column.primaryKey())
+        .addColumn('value', 'bigint', (column) => column.notNull())
+        .execute();
+      await sql`insert into marks (name, value) values ('keys', 0)`.execute(db);
+      await db.schema
+        .createTable('instances')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('seen_at', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  },
 };

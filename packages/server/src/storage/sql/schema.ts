@@ -30,6 +30,9 @@ export type Schema = {
     sealed_private_jwk: string;
     compromised_at: number | null;
   };
+  /** Numbers that say that something has changed, by name. */
+  marks: { name: string; value: number };
+  instances: { id: string; seen_at: number };
   audit: {
     id: string;
     at: number;

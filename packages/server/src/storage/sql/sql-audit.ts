@@ -1,4 +1,4 @@
-import type { Kysely, Selectable } from 'kysely';
+import { type Kysely, type Selectable, sql } from 'kysely';
 import type { Audit, AuditEntry, AuditRecord } from '../../domain/audit/audit.ts';
 import type { Schema } from './schema.ts';
 
@@ -12,7 +12,12 @@ export function sqlAudit(db: Kysely<Schema>): Audit {
       await db
         .insertInto('audit')
         .values(toRow(entry))
-        .onConflict((conflict) => conflict.column('id').doUpdateSet((eb) => ({ at: entry.at, count: eb('audit.count', '+', entry.count) })))
+        .onConflict((conflict) =>
+          conflict.column('id').doUpdateSet((eb) => ({
+            at: sql<number>`case when audit.at > ${entry.at} then audit.at else ${entry.at} end`,
+            count: eb('audit.count', '+', entry.count),
+          })),
+        )
         .execute();
     },
 

@@ -1,21 +1,38 @@
 import { type Algorithm, algorithms } from '@portcullis/guard';
 import { type Kysely, sql } from 'kysely';
 import type { Keys, StoredKey } from '../../domain/key/key.ts';
+import type { Locks } from './locks.ts';
 import type { Schema } from './schema.ts';
 
-export function sqlKeys(db: Kysely<Schema>): Keys {
+export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
+  /** One at a time, and told to every process that shares the store: in the same transaction, so that none hears of it too early or never. */
+  function change<T>(work: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
+    const alone = async (transaction: Kysely<Schema>): Promise<T> => {
+      await locks.keys?.execute(transaction);
+      const result = await work(transaction);
+      await transaction
+        .updateTable('marks')
+        .set((eb) => ({ value: eb('value', '+', 1) }))
+        .where('name', '=', 'keys')
+        .execute();
+      return result;
+    };
+    return db.isTransaction ? alone(db) : db.transaction().execute(alone);
+  }
+
   return {
-    async add(key, unless) {
-      const noneBegins = unless
-        ? sql`and not exists (select 1 from keys where compromised_at is null and active_from > ${unless.after} and active_from <= ${unless.until})`
-        : sql``;
-      const { numAffectedRows } = await sql`
+    add: (key, unless) =>
+      change(async (transaction) => {
+        const noneBegins = unless
+          ? sql`and not exists (select 1 from keys where compromised_at is null and active_from > ${unless.after} and active_from <= ${unless.until})`
+          : sql``;
+        const { numAffectedRows } = await sql`
         insert into keys (kid, alg, origin, created_at, active_from, public_jwk, sealed_private_jwk)
         select ${key.kid}, ${key.alg}, ${key.origin}, cast(${key.createdAt} as bigint), cast(${key.activeFrom} as bigint),
           ${key.publicJwk ?? null}, ${key.sealedPrivateJwk}
-        where not exists (select 1 from keys where kid = ${key.kid}) ${noneBegins}`.execute(db);
-      return numAffectedRows === 1n ? 'added' : 'present';
-    },
+        where not exists (select 1 from keys where kid = ${key.kid}) ${noneBegins}`.execute(transaction);
+        return numAffectedRows === 1n ? 'added' : 'present';
+      }),
 
     async list() {
       // A compromised key stands before the one that has taken its place, and its time.
@@ -38,30 +55,33 @@ export function sqlKeys(db: Kysely<Schema>): Keys {
       }));
     },
 
-    async remove(kid) {
-      await db.deleteFrom('keys').where('kid', '=', kid).where('compromised_at', 'is', null).execute();
-    },
+    remove: (kid) =>
+      change(async (transaction) => {
+        await transaction.deleteFrom('keys').where('kid', '=', kid).where('compromised_at', 'is', null).execute();
+      }),
 
-    async compromise(kid, at) {
-      const { numUpdatedRows } = await db
-        .updateTable('keys')
-        .set({ compromised_at: at, public_jwk: null, sealed_private_jwk: '' })
-        .where('kid', '=', kid)
-        .where('compromised_at', 'is', null)
-        .executeTakeFirst();
-      if (numUpdatedRows > 0n) return 'compromised';
-      return (await db.selectFrom('keys').select('kid').where('kid', '=', kid).executeTakeFirst()) ? 'already' : 'unknown';
-    },
+    compromise: (kid, at) =>
+      change(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('keys')
+          .set({ compromised_at: at, public_jwk: null, sealed_private_jwk: '' })
+          .where('kid', '=', kid)
+          .where('compromised_at', 'is', null)
+          .executeTakeFirst();
+        if (numUpdatedRows > 0n) return 'compromised';
+        return (await transaction.selectFrom('keys').select('kid').where('kid', '=', kid).executeTakeFirst()) ? 'already' : 'unknown';
+      }),
 
-    async reseal(kid, from, to) {
-      const { numUpdatedRows } = await db
-        .updateTable('keys')
-        .set({ sealed_private_jwk: to })
-        .where('kid', '=', kid)
-        .where('sealed_private_jwk', '=', from)
-        .executeTakeFirst();
-      return numUpdatedRows > 0n ? 'resealed' : 'changed';
-    },
+    reseal: (kid, from, to) =>
+      change(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('keys')
+          .set({ sealed_private_jwk: to })
+          .where('kid', '=', kid)
+          .where('sealed_private_jwk', '=', from)
+          .executeTakeFirst();
+        return numUpdatedRows > 0n ? 'resealed' : 'changed';
+      }),
   };
 }
 

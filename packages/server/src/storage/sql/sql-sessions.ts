@@ -1,10 +1,11 @@
 import { type ExpressionBuilder, type Kysely, type Selectable, sql } from 'kysely';
 import { type Ended, type EndedBecause, endings, type RotateRequest, type Session, type Sessions } from '../../domain/session/session.ts';
+import type { Locks } from './locks.ts';
 import type { Schema } from './schema.ts';
 
 type Row = Selectable<Schema['sessions']>;
 
-export function sqlSessions(db: Kysely<Schema>): Sessions {
+export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
   /** The living session of a rotation; each of the statements below adds what it depends on. */
   const touchLiving = ({ id, at, idleMs, accessUntil }: RotateRequest) =>
     db
@@ -30,10 +31,9 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
       const { numAffectedRows } = await sql`
         insert into sessions (id, user_id, created_at, authenticated_at, expires_at, last_used_at, generation, current_hash, access_until, address, user_agent)
         select ${id}, ${userId}, ${time(createdAt)}, ${time(authenticatedAt)}, ${time(expiresAt)}, ${time(createdAt)}, 0, ${tokenHash}, ${time(accessUntil)}, ${address}, ${userAgent}
-        where exists (
-          select 1 from users join credentials on credentials.user_id = users.id
-          where users.id = ${userId} and users.disabled_at is null and credentials.kind = 'password' and credentials.version = ${ifCredentialVersion}
-        )`.execute(db);
+        from users join credentials on credentials.user_id = users.id
+        where users.id = ${userId} and users.disabled_at is null and credentials.kind = 'password' and credentials.version = ${ifCredentialVersion}
+        ${locks.rows}`.execute(db);
       return numAffectedRows === 1n ? 'added' : 'outdated';
     },
 
@@ -96,6 +96,19 @@ export function sqlSessions(db: Kysely<Schema>): Sessions {
     async find(id) {
       const row = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
       return row && toSession(row);
+    },
+
+    async standing(id) {
+      const { rows } = await sql<{ living: number; version: number }>`
+        select (select count(*) from sessions where id = ${id} and ended_at is null) as living, value as version from marks where name = 'keys'`.execute(
+        db,
+      );
+      const [row] = rows;
+      return { isEnded: row?.living !== 1, keysVersion: row?.version ?? 0 };
+    },
+
+    async keysVersion() {
+      return (await db.selectFrom('marks').select('value').where('name', '=', 'keys').executeTakeFirst())?.value ?? 0;
     },
 
     async listLive({ userId, at, limit }) {

@@ -1,26 +1,33 @@
-import { Kysely } from 'kysely';
+import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import type { Stores, Together } from '../../domain/stores.ts';
+import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import { migrations } from './migrations.ts';
 import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
+import { type Instances, sqlInstances } from './sql-instances.ts';
 import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
+import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
 
 /** All stores on one database. */
 export type SqlStore = Stores & {
   readonly together: Together;
+  readonly instances: Instances;
   /** Brings the tables up to this version; says which migrations were run. */
   migrate(): Promise<string[]>;
   /** By name, with the time it was run. */
   migrations(): Promise<{ name: string; ranAt: Date | undefined }[]>;
-  changedElsewhere(): boolean;
+  /** Whether another process has written to the store since this was last asked. Only what has one owner can say. */
+  changedElsewhere?: () => boolean;
   /** After something was erased: leaves no copy of it in the files of the store, as far as readers let it. */
   checkpoint(): void;
+  /** The time that all who share the store go by, epoch milliseconds. Only a store that several machines share has one. */
+  time?: () => Promise<number>;
   /** Throws when the database cannot be asked. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -28,26 +35,55 @@ export type SqlStore = Stores & {
 
 export function sqliteStore(file: string): SqlStore {
   const sqlite = openSqlite(file);
-  const db = new Kysely<Schema>({ dialect: sqlite.dialect });
+  return {
+    ...sqlStore({ dialect: sqlite.dialect, locks: sqliteLocks, assertThere: sqlite.assertThere, checkpoint: sqlite.checkpoint }),
+    changedElsewhere: sqlite.changedElsewhere,
+  };
+}
+
+export function postgresStore(options: PostgresOptions): SqlStore {
+  const time = sql<{ at: number }>`select cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as at`;
+  return sqlStore({ dialect: openPostgres(options).dialect, locks: postgresLocks, time });
+}
+
+type Engine = {
+  readonly dialect: Dialect;
+  readonly locks: Locks;
+  /** @throws {Problem} `unavailable` when what is written would be lost. */
+  readonly assertThere?: () => void;
+  readonly checkpoint?: () => void;
+  readonly time?: RawBuilder<{ at: number }>;
+};
+
+function sqlStore({ dialect, locks, assertThere, checkpoint, time }: Engine): SqlStore {
+  const db = new Kysely<Schema>({ dialect });
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } });
 
   return {
-    ...stores(db),
-    together: (work) =>
-      db.transaction().execute((transaction) => {
-        sqlite.assertThere();
-        return work(stores(transaction));
-      }),
+    ...stores(db, locks),
+    instances: sqlInstances(db),
+    async together(work) {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await db.transaction().execute((transaction) => {
+            assertThere?.();
+            return work(stores(transaction, locks));
+          });
+        } catch (error) {
+          if (attempt === MOST_ATTEMPTS || !isCollision(error)) throw error;
+        }
+      }
+    },
     async migrate() {
       const { error, results = [] } = await migrator.migrateToLatest();
       if (error) throw error;
       return results.map(({ migrationName }) => migrationName);
     },
     migrations: async () => (await migrator.getMigrations()).map(({ name, executedAt }) => ({ name, ranAt: executedAt })),
-    changedElsewhere: sqlite.changedElsewhere,
-    checkpoint: sqlite.checkpoint,
+    checkpoint: checkpoint ?? (() => {}),
+    ...(time && { time: async () => (await time.execute(db)).rows[0]?.at ?? 0 }),
     async ping() {
-      sqlite.assertThere();
+      assertThere?.();
       await db.selectFrom('users').select('id').limit(1).execute();
     },
     async close() {
@@ -56,11 +92,14 @@ export function sqliteStore(file: string): SqlStore {
   };
 }
 
-const stores = (db: Kysely<Schema>): Stores => ({
+/** Of a transaction that another one was in the way of. */
+const MOST_ATTEMPTS = 3;
+
+const stores = (db: Kysely<Schema>, locks: Locks): Stores => ({
   users: sqlUsers(db),
   credentials: sqlCredentials(db),
-  sessions: sqlSessions(db),
-  keys: sqlKeys(db),
+  sessions: sqlSessions(db, locks),
+  keys: sqlKeys(db, locks),
   audit: sqlAudit(db),
   guesses: sqlGuesses(db),
 });

@@ -1,0 +1,39 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { serverLog } from './lib/server-log.ts';
+import { openDatabase } from './mistake.ts';
+import { showDatabase } from './settings/kinds.ts';
+import type { Settings } from './settings/table.ts';
+import { postgresStore, sqliteStore, type SqlStore } from './storage/sql/sql-store.ts';
+
+type Where = Pick<Settings, 'database' | 'dataDir'>;
+
+/** Where the store is, as an operator may read it: a file, or a database without its password. */
+export const storeName = (where: Where): string => storeFile(where) ?? showDatabase(where.database);
+
+/** The file of a store on SQLite, or `:memory:`; `undefined` for one on PostgreSQL. */
+export function storeFile({ database, dataDir }: Where): string | undefined {
+  if (database.engine !== 'sqlite') return undefined;
+  return database.file === ':memory:' ? database.file : resolve(dataDir, database.file);
+}
+
+/** Whether there is nothing yet. A database is made by whoever runs it, so that is always there. */
+export function isNewStore(where: Where): boolean {
+  const file = storeFile(where);
+  return file !== undefined && !existsSync(file);
+}
+
+/** @throws {Mistake} when a file cannot be opened; whether a database answers shows when it is first asked. */
+export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs, databasePassword }: Settings): SqlStore {
+  if (database.engine === 'postgres') {
+    return postgresStore({
+      url: database.url,
+      password: databasePassword,
+      poolSize: databasePool,
+      timeoutMs: databaseTimeoutMs,
+      onBroken: (error) => serverLog.warn({ why: error.message }, 'a connection to the database broke'),
+    });
+  }
+  const file = storeFile({ database, dataDir }) ?? '';
+  return openDatabase(file, () => sqliteStore(file));
+}

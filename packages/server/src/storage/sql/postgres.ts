@@ -1,0 +1,99 @@
+import { type Dialect, PostgresDialect, type PostgresPoolClient } from 'kysely';
+import pg from 'pg';
+import { Problem } from '../../domain/problem.ts';
+
+export type PostgresOptions = {
+  /** `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. */
+  readonly url: string;
+  /** Where the URL has none. */
+  readonly password?: string | undefined;
+  /** Connections at most. */
+  readonly poolSize: number;
+  /** No statement is waited for longer, nor a connection; the server itself gives up on it at the same time. */
+  readonly timeoutMs: number;
+  /** Told of each connection that broke while nobody used it. */
+  readonly onBroken?: (error: Error) => void;
+};
+
+/** A PostgreSQL database. What it cannot answer now (away, starting, read-only, out of room, too slow) is 503 `unavailable`. */
+export function openPostgres({ url, password, poolSize, timeoutMs, onBroken }: PostgresOptions): { readonly dialect: Dialect } {
+  const pool = new pg.Pool({
+    connectionString: withPassword(url, password),
+    max: poolSize,
+    connectionTimeoutMillis: timeoutMs,
+    statement_timeout: timeoutMs,
+    lock_timeout: timeoutMs,
+    idle_in_transaction_session_timeout: 2 * timeoutMs, // of an instance that froze in mid-transaction, the locks come free
+    query_timeout: timeoutMs + 200, // where not even its refusal comes
+    application_name: 'portcullis',
+    keepAlive: true,
+    types: {
+      getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === INT8 ? Number : pg.types.getTypeParser(oid, format)),
+    },
+  });
+  pool.on('error', (error) => onBroken?.(error));
+  return {
+    dialect: new PostgresDialect({
+      pool: {
+        connect: async () => guarded(await pool.connect().catch(refused)),
+        end: () => pool.end(),
+        options: pool.options,
+      },
+    }),
+  };
+}
+
+/** The driver takes what a URL says for all there is, also that it has no password. */
+function withPassword(text: string, password: string | undefined): string {
+  const url = new URL(text);
+  if (password !== undefined && url.password === '' && !url.searchParams.has('password')) url.password = encodeURIComponent(password);
+  return url.href;
+}
+
+/** Our times and counts are far below 2^53. */
+const INT8 = 20;
+
+/** A client whose troubles are ours, and which is not used again after one that may have left something on its way. */
+function guarded(client: pg.PoolClient): PostgresPoolClient {
+  let isBroken = false;
+  // While it is lent out, the pool does not listen for its end; an end that nobody hears would be the process's.
+  const broke = (): void => {
+    isBroken = true;
+  };
+  client.on('error', broke);
+  const query = (text: string, values: unknown[]): Promise<pg.QueryResult> =>
+    client.query(text, values).catch((error: unknown) => {
+      // What the server itself said leaves the connection as good as before; all else is silence or a torn wire.
+      isBroken ||= !(error instanceof pg.DatabaseError) || endsConnection(error.code);
+      return refused(error);
+    });
+  return {
+    query: query as PostgresPoolClient['query'] & typeof query, // of its two forms, the one with a cursor is never asked for
+    release: (discard?: boolean) => {
+      client.release(isBroken || discard === true);
+      client.off('error', broke);
+    },
+  };
+}
+
+/** @throws {Problem} `unavailable` for what passes; what was thrown, for a fault of ours. */
+function refused(error: unknown): never {
+  const code = error instanceof pg.DatabaseError ? error.code : undefined;
+  if (error instanceof pg.DatabaseError && !(code !== undefined && passing.test(code))) throw error;
+  const why = error instanceof Error ? (code ?? ('code' in error ? String(error.code) : error.message)) : 'unknown';
+  throw Object.assign(new Problem('unavailable', `PostgreSQL: ${why}`, { retryAfterS: 2 }), { cause: error });
+}
+
+/**
+ * Connection exceptions, no room or memory, objects in use, cancelled or shutting down, read-only, in recovery, a lock not
+ * had in time, I/O, rolled back for another's sake (PostgreSQL manual, appendix A).
+ */
+const passing = /^(08|53|57|58|40|25006|25P0[234]|55P03|28000|28P01|3D000)/;
+
+const endsConnection = (code: string | undefined): boolean => code !== undefined && /^(08|57P|25P0[34])/.test(code);
+
+/** Rolled back because two of them were in each other's way: to be tried again (serialisation failure, deadlock). */
+export const isCollision = (error: unknown): boolean => {
+  const { code } = Object(Object(error).cause) as { code?: unknown }; // what `refused` keeps
+  return code === '40001' || code === '40P01';
+};
