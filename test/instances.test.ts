@@ -107,6 +107,36 @@ describe('two instances on one PostgreSQL', { skip }, () => {
 });
 
 test(
+  'a database that is not there at the start: said by its name, without its password, and nothing listens',
+  { timeout: 30_000 },
+  async (t) => {
+    const folder = folderFor(t);
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    writeFileSync(key, certificate.key);
+    writeFileSync(cert, certificate.cert);
+    const env = {
+      PORTCULLIS_DATA_DIR: folder,
+      PORTCULLIS_DATABASE_URL: 'postgres://me:topsecret@127.0.0.1:1/x',
+      PORTCULLIS_MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi',
+      PORTCULLIS_ISSUER: 'https://localhost',
+      PORTCULLIS_TLS_KEY_FILE: key,
+      PORTCULLIS_TLS_CERT_FILE: cert,
+      PORTCULLIS_PORT: '0',
+      PORTCULLIS_ADMIN_LISTEN: 'none',
+    };
+    for (const command of [['serve'], ['users', 'list']]) {
+      const { code, stdout, stderr } = await runCommand(command, { env });
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(
+        stderr,
+        /: the store postgres:\/\/me@127\.0\.0\.1:1\/x cannot be asked \(PostgreSQL: ECONNREFUSED\): .*PORTCULLIS_DATABASE_URL/,
+      );
+      assert.doesNotMatch(stderr, /topsecret/);
+    }
+  },
+);
+
+test(
   'a database that is away: 503 for whatever needs it, nothing is believed; and all is well as soon as it is back',
   { skip },
   async (t) => {

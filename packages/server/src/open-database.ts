@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { Problem } from './domain/problem.ts';
 import { serverLog } from './lib/server-log.ts';
-import { openDatabase } from './mistake.ts';
+import { Mistake, openDatabase } from './mistake.ts';
 import { showDatabase } from './settings/kinds.ts';
 import type { Settings } from './settings/table.ts';
 import { postgresStore, sqliteStore, type SqlStore } from './storage/sql/sql-store.ts';
@@ -36,4 +37,16 @@ export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs
   }
   const file = storeFile({ database, dataDir }) ?? '';
   return openDatabase(file, () => sqliteStore(file));
+}
+
+/** The first that is asked of a store. @throws {Mistake} that names the store, without its password, where it cannot be asked now. */
+export async function firstOf<T>(where: Where, asked: Promise<T>): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== 'unavailable') throw error;
+    throw new Mistake(
+      `the store ${storeName(where)} cannot be asked (${error.reason}): is it there, and does PORTCULLIS_DATABASE_URL name it rightly?`,
+    );
+  }
 }

@@ -3,7 +3,7 @@ import { type Desk, openDesk } from '../desk.ts';
 import { demoSecret } from '../demo.ts';
 import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
-import { isNewStore, storeFile, storeName } from '../open-database.ts';
+import { firstOf, isNewStore, storeFile, storeName } from '../open-database.ts';
 import type { Settings } from '../settings/table.ts';
 
 export type OpenStore = {
@@ -31,7 +31,7 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   const desk = openDesk({ settings });
   if (isNew) note(`Made a store: ${name}`);
   if (anyVersion) return desk;
-  const all = await desk.store.migrations();
+  const all = await firstOf(settings, desk.store.migrations());
   const isEmpty = all.every(({ ranAt }) => !ranAt);
   if (make && isEmpty) {
     await desk.store.migrate();
