@@ -10,7 +10,7 @@ import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
 import { openHouse } from './house.ts';
 import type { Server } from './http/server.ts';
 import { makeWire } from './http/wire.ts';
-import { type CertificateKeeper, type CertificateStatus, keepCertificate } from './keep-certificate.ts';
+import { type CertificateKeeper, keepCertificate } from './keep-certificate.ts';
 import { every } from './lib/every.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
@@ -54,8 +54,6 @@ export type Running = {
    * of the server's log. It never fails: what cannot be opened or used stays as it was.
    */
   reload(): Promise<void>;
-  /** What is served, and what is wrong with the files that should be; `undefined` where a proxy ends TLS. */
-  certificateStatus(): CertificateStatus | undefined;
   /** Ends what is in flight within ten seconds, then everything else. Asked twice, it is the same end. */
   stop(): Promise<void>;
 };
@@ -198,7 +196,6 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
     files: { store: storeName(settings), securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
-    certificateStatus: () => keeper?.status(),
     async reload(): Promise<void> {
       const { securityLog, why } = reopen(house.securityLog, logFile(settings));
       const certificate = keeper ? await keeper.look('at once') : 'at the proxy';

@@ -12,18 +12,16 @@ export interface TokenCookies {
   give(reply: FastifyReply, tokens: Tokens): { expires_in: number; csrf_token: string };
   /** Removes those of the session. */
   clear(reply: FastifyReply): void;
-  /** Beside the cookies that are there already. @param maxAgeS in whole seconds; 0 removes it. */
-  set(reply: FastifyReply, name: CookieName, value: string, maxAgeS: number): void;
 }
 
 /** Refusals set and clear nothing: of two requests at once, the one that loses must not undo what the other was given. */
 export function tokenCookies({ csrfTokens }: Pick<Services, 'csrfTokens'>, sameSite: SameSite): TokenCookies {
-  const set: TokenCookies['set'] = (reply, name, value, maxAgeS) => {
+  /** Beside the cookies that are there already; 0 seconds remove it. */
+  const set = (reply: FastifyReply, name: CookieName, value: string, maxAgeS: number): void => {
     reply.header('set-cookie', cookie(name, value, { maxAgeS, sameSite }));
   };
 
   return {
-    set,
     give(reply, { accessToken, refreshToken, expiresInS, sessionId, sessionEndsInS, deviceToken }) {
       set(reply, tokenCookieNames.access, accessToken, expiresInS);
       set(reply, tokenCookieNames.refresh, refreshToken, sessionEndsInS);
