@@ -9,14 +9,12 @@ import { revokedSessions } from '../src/domain/session/revoked-sessions.ts';
 import type { Ended } from '../src/domain/session/session.ts';
 import { addUser, getUser } from '../src/flows/add-user.ts';
 import { disableUser, enableUser, removeUser, setPassword } from '../src/flows/change-user.ts';
-import { ensureSigningKey } from '../src/flows/keep-keys.ts';
 import { login } from '../src/flows/login.ts';
 import { logout, logoutByRefreshToken } from '../src/flows/logout.ts';
 import { refresh } from '../src/flows/refresh.ts';
 import type { Services, Tokens } from '../src/flows/services.ts';
-import { openHouse } from '../src/house.ts';
 import { securityLog } from '../src/lib/security-log.ts';
-import { readSettings } from '../src/settings/read.ts';
+import { openTestHouse } from '../../../test/support/house.ts';
 
 const password = 'a sentence is easy to remember';
 const anna = { username: 'Anna', password };
@@ -369,34 +367,7 @@ suite('revoked sessions', () => {
   });
 });
 
-async function makeHouse(t: TestContext, settings: Record<string, string> = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
-  const env = { DATA_DIR: folder, DATABASE_URL: 'sqlite::memory:', ...settings };
-  const reading = readSettings({
-    mode: 'dev',
-    env: Object.fromEntries(Object.entries(env).map(([name, value]) => [`PORTCULLIS_${name}`, value])),
-    flags: {},
-    readFile: () => '',
-  });
-  assert.ok('settings' in reading, JSON.stringify(reading));
-  const clock = manualClock();
-  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', secrets: ['secret'], clock });
-  t.after(async () => {
-    await house.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  await ensureSigningKey(house.services, 'EdDSA', 'secret');
-  await house.services.keyRing.load();
-  await addUser(house.services, 'Anna', password);
-  return {
-    ...house,
-    clock,
-    lines: (): string[] => {
-      house.securityLog.close();
-      return readFileSync(join(folder, 'security.log'), 'utf8').trimEnd().split('\n');
-    },
-  };
-}
+const makeHouse = (t: TestContext, settings?: Record<string, string>) => openTestHouse(t, password, settings);
 
 function makeLog(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));

@@ -1,18 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
-import { clientAddress, manualClock, Problem } from '@portcullis/guard';
+import { clientAddress, Problem } from '@portcullis/guard';
 import { addUser, getUser } from '../src/flows/add-user.ts';
 import { keepHouse } from '../src/flows/keep-house.ts';
-import { ensureSigningKey } from '../src/flows/keep-keys.ts';
 import { login, type LoginRequest } from '../src/flows/login.ts';
 import type { Services, Tokens } from '../src/flows/services.ts';
 import { unlockUser } from '../src/flows/unlock-user.ts';
-import { openHouse } from '../src/house.ts';
-import { readSettings } from '../src/settings/read.ts';
 import { sqliteStore } from '../src/storage/sql/sql-store.ts';
+import { openTestHouse } from '../../../test/support/house.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -288,22 +283,4 @@ const refusal = (on: Services, request: LoginRequest): Promise<Problem<string>> 
   );
 
 /** A house on a real file, and one user, `Anna`. */
-async function makeHouse(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
-  const reading = readSettings({ mode: 'dev', env: { PORTCULLIS_DATA_DIR: folder }, flags: {}, readFile: () => '' });
-  assert.ok('settings' in reading, JSON.stringify(reading));
-  const clock = manualClock();
-  const house = await openHouse({ settings: reading.settings, issuer: 'https://localhost', secrets: ['secret'], clock });
-  t.after(async () => {
-    await house.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  await ensureSigningKey(house.services, 'EdDSA', 'secret');
-  await house.services.keyRing.load();
-  await addUser(house.services, 'Anna', password);
-  const lines = (): string[] => {
-    house.securityLog.close();
-    return readFileSync(join(folder, 'security.log'), 'utf8').trimEnd().split('\n');
-  };
-  return { ...house, clock, lines, file: join(folder, 'portcullis.db') };
-}
+const makeHouse = (t: TestContext) => openTestHouse(t, password, { DATABASE_URL: 'sqlite:portcullis.db' });
