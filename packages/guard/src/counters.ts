@@ -1,4 +1,5 @@
 import type { Rule } from './limit.ts';
+import type { Soon } from './soon.ts';
 
 /** One rule, and on whose account the request counts: an address block, a user id, a hashed username. */
 export type Charge = { readonly rule: Rule; readonly who: string };
@@ -21,7 +22,12 @@ export type Verdict =
 /** The port of the counters. `counters-conformance.ts` says what every implementation must do. */
 export interface Counters {
   /** What `take` would answer now, counting nothing. */
-  peek(charges: readonly Charge[]): Verdict | Promise<Verdict>;
+  peek(charges: readonly Charge[]): Soon<Verdict>;
   /** Counts the request on every charge, or on none when one refuses. A charge named twice counts once. */
-  take(charges: readonly Charge[]): Verdict | Promise<Verdict>;
+  take(charges: readonly Charge[]): Soon<Verdict>;
+  /**
+   * Where revocations are kept beside the counters: both asked in one trip. The request counts on all charges while its
+   * session lives, and on `always` alone when it does not. Without this the revocations are asked first, then the counters.
+   */
+  takeFor?(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Soon<{ verdict: Verdict; revoked: boolean }>;
 }

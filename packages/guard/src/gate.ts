@@ -166,37 +166,57 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    */
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller> {
     const byIp = charges(ipRules, at.block);
-    const payAndRethrow = (refusal: unknown): Soon<Caller> =>
+    const payAndRethrow = (refusal: unknown): Soon<never> =>
       andThen(on.limiter.count(byIp, at), () => {
         throw refusal;
       });
-    const pay = (caller: Caller): Soon<Caller> =>
-      andThen(on.limiter.count([...byIp, ...charges(callerRules, caller.userId)], at), () => caller);
-    // Who was sent here by a stranger's page is not charged for it as a caller.
-    const fromOwnPage = (caller: Caller): Caller => {
-      if (request[kState].transport === 'cookie') on.cookies?.assertOwnPage(request, caller.sessionId);
-      return caller;
+    const pay = ({ token, caller }: Shown): Soon<Caller> => {
+      const strange = strangePage(request, caller); // who was sent here by it is not charged for it as a caller
+      const byCaller = strange ? [] : charges(callerRules, caller.userId);
+      return believe(token, caller, on.limiter.countFor(caller.sessionId, byIp, byCaller, at), strange);
     };
-    const authenticated = andThen(on.limiter.check(byIp, at), () =>
-      orElse(() => andThen(authenticate(request), fromOwnPage), payAndRethrow),
+    return andThen(on.limiter.check(byIp, at), () =>
+      andThen(
+        orElse<Shown>(() => look(request), payAndRethrow),
+        pay,
+      ),
     );
-    return andThen(authenticated, pay);
+  }
+
+  /** Why the page that a cookie came from may not send it; told only once the session is known to live. */
+  function strangePage(request: Guarded, caller: Caller): Problem | undefined {
+    if (request[kState].transport !== 'cookie') return undefined;
+    try {
+      on.cookies?.assertOwnPage(request, caller.sessionId);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Problem) return error;
+      throw error;
+    }
   }
 
   function authenticate(request: Guarded): Soon<Caller> {
+    return andThen(look(request), ({ token, caller }) => believe(token, caller, on.revocations.isRevoked(caller.sessionId)));
+  }
+
+  /** Whose token it is, by its own word. */
+  function look(request: Guarded): Soon<Shown> {
     const token = findToken(request, 'access');
     return andThen(read(token), (caller) => {
       request[kState].caller = caller;
-      const asked = on.revocations.isRevoked(caller.sessionId);
-      // Who had to wait for news of sessions may have waited for news of keys too.
-      const current = asked instanceof Promise ? asked.then(() => on.tokens.read(token)) : caller;
-      return andThen(current, () =>
-        andThen(asked, (revoked) => {
-          if (revoked) throw new Problem('token_revoked');
-          return caller;
-        }),
-      );
+      return { token, caller };
     });
+  }
+
+  function believe(token: string, caller: Caller, asked: Soon<boolean>, strange?: Problem): Soon<Caller> {
+    const verdict = (revoked: boolean): Caller => {
+      if (revoked) throw new Problem('token_revoked');
+      if (strange) throw strange;
+      return caller;
+    };
+    if (!(asked instanceof Promise)) return verdict(asked);
+    // Who had to wait for news of sessions may have waited for news of keys too.
+    return asked.then((revoked) => andThen(on.tokens.read(token), () => verdict(revoked)));
   }
 
   function read(token: string): Soon<Caller> {
@@ -232,6 +252,9 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     throw new Problem('authentication_stale', undefined, { maxAgeS: freshWithinMs / 1_000 });
   }
 }
+
+/** An access token that was verified, and whom it names. */
+type Shown = { readonly token: string; readonly caller: Caller };
 
 /** Refusals of an access cookie with which there is nothing left to log out of. */
 const NAMES_NO_LIVING_SESSION: readonly string[] = ['token_revoked', 'token_invalid'];

@@ -161,6 +161,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const strayRules = rulesFor({ method: 'ANY', path: '/unknown' }, defaultLimits);
   const limits = limiter({
     counters: on.counters,
+    revocations: on.revocations,
     failureRules: rulesFor({ method: 'ANY', path: '/auth-failures' }, parseLimits(on.authFailureLimits ?? '60 per minute by ip')),
   });
   const routes = routeTable();

@@ -15,7 +15,7 @@ export { newRequestId } from './id.ts';
 export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
 export { type Limit, parseLimits, type Rule, rulesFor } from './limit.ts';
 export { memoryCounters } from './memory-counters.ts';
-export { redisLedger, type RedisLedger, type RunScript } from './redis-ledger.ts';
+export { type Answer as RedisAnswer, redisLedger, type RedisLedger, type RunScript } from './redis-ledger.ts';
 export {
   type GuardProblemCode,
   guardProblems,
@@ -28,3 +28,4 @@ export {
 export { type RecentMap, recentMap } from './recent-map.ts';
 export type { GuardedRoute } from './route-table.ts';
 export type { Revocations } from './revocation.ts';
+export type { Soon } from './soon.ts';

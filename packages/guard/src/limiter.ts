@@ -1,7 +1,8 @@
 import type { Charge, Counters, Standing, Verdict } from './counters.ts';
 import type { Rule } from './limit.ts';
 import { Problem } from './problem.ts';
-import { andThen, type Soon } from './soon.ts';
+import type { Revocations } from './revocation.ts';
+import { andThen, orElse, type Soon } from './soon.ts';
 
 /** Decides by the counters; on the answer it tells how the limits stand. Whatever a limit refuses is a {@link Problem} `rate_limited`. */
 export interface Limiter {
@@ -9,6 +10,8 @@ export interface Limiter {
   check(asked: readonly Charge[], at: Place): Soon<void>;
   /** Counts the request on every charge, or refuses it and counts it on none. */
   count(asked: readonly Charge[], at: Place): Soon<void>;
+  /** The same, and whether the session is revoked: then it counts on `always` alone. */
+  countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean>;
   /** What a failed authentication pays, whatever the route. */
   countFailure(at: Place): Soon<void>;
 }
@@ -20,16 +23,36 @@ export type Place = {
   readonly answer: { header(name: string, value: string): unknown };
 };
 
-export function limiter({ counters, failureRules }: { counters: Counters; failureRules: readonly Rule[] }): Limiter {
+export type LimiterOptions = { readonly counters: Counters; readonly revocations: Revocations; readonly failureRules: readonly Rule[] };
+
+export function limiter({ counters, revocations, failureRules }: LimiterOptions): Limiter {
+  const count: Limiter['count'] = (asked, at) => andThen(counters.take(asked), (verdict) => admit(verdict, at));
+
   return {
     check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refuseIf(verdict, at)),
-    count: (asked, at) =>
-      andThen(counters.take(asked), (verdict) => {
-        if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
-        refuseIf(verdict, at);
-      }),
+    count,
+    countFor(sessionId, always, ifLiving, at) {
+      if (counters.takeFor)
+        return andThen(counters.takeFor(sessionId, always, ifLiving), ({ verdict, revoked }) => {
+          admit(verdict, at);
+          return revoked;
+        });
+      const asked = orElse(
+        () => revocations.isRevoked(sessionId),
+        (unknown) =>
+          andThen(count(always, at), () => {
+            throw unknown; // it costs the address no less
+          }),
+      );
+      return andThen(asked, (revoked) => andThen(count(revoked ? always : [...always, ...ifLiving], at), () => revoked));
+    },
     countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refuseIf(verdict, at)),
   };
+
+  function admit(verdict: Verdict, at: Place): void {
+    if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
+    refuseIf(verdict, at);
+  }
 
   function refuseIf(verdict: Verdict, at: Place): void {
     if (verdict.allowed) return;
