@@ -8,6 +8,7 @@ import { suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createLocalJWKSet, jwtVerify } from 'jose';
+import { askedSessions } from '../packages/server/src/domain/session/asked-sessions.ts';
 import { compromiseKey } from '../packages/server/src/flows/compromise-key.ts';
 import { migrations } from '../packages/server/src/storage/sql/migrations.ts';
 import { sqliteStore } from '../packages/server/src/storage/sql/sql-store.ts';
@@ -97,7 +98,7 @@ suite('a compromised key', () => {
     const compromise = async (): Promise<string> => {
       const { kid } = house.services.keyRing.active();
       const masterSecret = () => Promise.resolve('a secret of thirty-two bytes or more');
-      const on = { clock, keys: desk.keys, together: desk.together };
+      const on = { clock, keys: desk.keys, together: desk.together, revoked: askedSessions({ sessions: desk.sessions }) };
       return (await compromiseKey(on, kid, { alg: 'EdDSA', masterSecret })).replacedBy?.kid ?? '';
     };
     await compromise();

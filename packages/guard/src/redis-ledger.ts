@@ -23,6 +23,8 @@ export interface RedisLedger extends Counters {
   revoke(sessionId: string, forMs: number): Promise<void>;
   /** Says that every revocation is noted, from now on until this is gone. */
   setGeneration(generation: string): Promise<void>;
+  /** For generations `name.number`: sets it where one of the same name with a lower number stands, and nowhere else. */
+  raiseGeneration(generation: string): Promise<void>;
 }
 
 /**
@@ -37,6 +39,10 @@ export function redisLedger(on: { run: RunScript; prefix: string; now?: () => nu
     const charges = distinct(asked);
     if (charges.length === 0) return { allowed: true, tightest: undefined };
     return verdictOf(charges, listOf(await on.run(COUNT, charges.map(keyOf), [mode, nowOf(), '', ...limitsOf(charges)])));
+  }
+
+  async function inAllBuckets(script: string, generation: string): Promise<void> {
+    await Promise.all(buckets.map((bucket) => on.run(script, [generationKey(bucket)], [generation])));
   }
 
   const nowOf = (): string => (on.now ? String(on.now()) : '');
@@ -66,9 +72,8 @@ export function redisLedger(on: { run: RunScript; prefix: string; now?: () => nu
       if (forMs > 0) await on.run(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
     },
 
-    async setGeneration(generation) {
-      await Promise.all(buckets.map((bucket) => on.run(SET, [generationKey(bucket)], [generation])));
-    },
+    setGeneration: (generation) => inAllBuckets(SET, generation),
+    raiseGeneration: (generation) => inAllBuckets(RAISE, generation),
   };
 }
 
@@ -173,3 +178,8 @@ return { 1, tightest, list.max - list.total, reset, generation, revoked }
 
 const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
 const SET = `return redis.call('SET', KEYS[1], ARGV[1])`;
+const RAISE = `
+local name, number = string.match(ARGV[1], '^(.*)%.(%d+)$')
+local oldName, oldNumber = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
+if oldName == name and tonumber(oldNumber) < tonumber(number) then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1`;

@@ -3,8 +3,8 @@ import { type Clock, systemClock } from '@portcullis/guard';
 import type { AuditEntry } from './domain/audit/audit.ts';
 import { passwordPolicy } from './domain/credential/password-policy.ts';
 import { Problem } from './domain/problem.ts';
-import { askedSessions } from './domain/session/asked-sessions.ts';
-import { revokedSessions } from './domain/session/revoked-sessions.ts';
+import { type AskedSessions, askedSessions } from './domain/session/asked-sessions.ts';
+import { type RevokedSessions, revokedSessions } from './domain/session/revoked-sessions.ts';
 import type { Together } from './domain/stores.ts';
 import type { Passwords, Services } from './flows/services.ts';
 import { commonPasswords } from './lib/common-passwords.ts';
@@ -12,6 +12,7 @@ import { type HashPool, hashPool } from './lib/hash-pool.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { openSet } from './mistake.ts';
 import { openStoreAt } from './open-database.ts';
+import { tellRevocations } from './open-redis.ts';
 import type { Settings } from './settings/table.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
 
@@ -34,6 +35,7 @@ export type DeskServices = Pick<
  */
 export function openDesk({ settings, clock = systemClock() }: { settings: Settings; clock?: Clock }): Desk {
   const store = openStoreAt(settings);
+  const held = new AsyncDisposableStack();
   let log: SecurityLog | undefined;
   let hashes: HashPool | undefined;
   const pool = (): HashPool => (hashes ??= hashPool({ threads: 1 }));
@@ -52,12 +54,14 @@ export function openDesk({ settings, clock = systemClock() }: { settings: Settin
       verify: (password, hash) => pool().verify(password, hash),
       assertRoom: () => pool().assertRoom(),
     },
+    ...(settings.redisUrl !== undefined && { share: tellRevocations(settings, store, clock, held) }),
   });
   return {
     services,
     store,
     async close() {
       await hashes?.close();
+      await held.disposeAsync();
       await store.close();
       log?.close();
     },
@@ -73,10 +77,12 @@ export type DeskParts = {
   readonly passwords: Passwords;
   /** Reads anew what else is kept of the store, when another process has written to it. */
   readonly onChanged?: () => Promise<void>;
+  /** What Redis adds, where instances share one. */
+  readonly share?: (asked: AskedSessions) => RevokedSessions;
 };
 
 /** What a desk and a server have in common. */
-export function deskServices({ store, clock, settings, log, passwords, onChanged }: DeskParts): DeskServices {
+export function deskServices({ store, clock, settings, log, passwords, onChanged, share }: DeskParts): DeskServices {
   return {
     users: store.users,
     credentials: store.credentials,
@@ -90,9 +96,11 @@ export function deskServices({ store, clock, settings, log, passwords, onChanged
     checkNewPassword: newPasswordCheck(settings),
     revoked: store.changedElsewhere
       ? revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere, ...(onChanged && { onChanged }) })
-      : askedSessions({ sessions: store.sessions, ...(onChanged && { onKeysChanged: onChanged }) }),
+      : (share ?? same)(askedSessions({ sessions: store.sessions, ...(onChanged && { onKeysChanged: onChanged }) })),
   };
 }
+
+const same = (asked: AskedSessions): RevokedSessions => asked;
 
 /** Throws the {@link Problem} that names what is wrong with a new password. */
 export function newPasswordCheck({ passwordMinLength }: Pick<Settings, 'passwordMinLength'>): Services['checkNewPassword'] {

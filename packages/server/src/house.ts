@@ -13,10 +13,13 @@ import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
 import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
+import { serverLog } from './lib/server-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
 import { openSet } from './mistake.ts';
 import { firstOf, openStoreAt } from './open-database.ts';
+import { openSharedRedis, type SharedRedis, shareRevocations } from './open-redis.ts';
 import type { Settings } from './settings/table.ts';
+import type { SharedRevocations } from './storage/redis/shared-revocations.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
 
 /** The store of a data folder and all that a server does with it. */
@@ -26,6 +29,8 @@ export type House = {
   readonly securityLog: SecurityLog;
   readonly hashes: HashPool;
   readonly traffic: Traffic;
+  /** Where instances share a Redis. */
+  readonly shared: { readonly redis: SharedRedis; readonly revocations: SharedRevocations } | undefined;
   close(): Promise<void>;
 };
 
@@ -46,12 +51,26 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   const store = openStoreAt(settings);
   held.defer(store.close);
   await firstOf(settings, store.migrate());
+  const redis = await openSharedRedis(settings, store, (isUp, why) => {
+    if (isUp) serverLog.info('Redis is there: limits are shared');
+    else serverLog.error({ why }, 'Redis is away: each instance counts its share of every limit');
+  });
+  if (redis) held.defer(redis.link.close);
   const hashes = hashPool();
   held.defer(hashes.close);
 
   const ring = keyRing({ keys: store.keys, clock, secrets });
+  let revocations: SharedRevocations | undefined;
   const services: Services = {
-    ...deskServices({ store, clock, settings, log: () => log, passwords: hashes, onChanged: ring.load }),
+    ...deskServices({
+      store,
+      clock,
+      settings,
+      log: () => log,
+      passwords: hashes,
+      onChanged: ring.load,
+      ...(redis && { share: (asked) => (revocations = shareRevocations(redis, store, clock)(asked)) }),
+    }),
     refreshTokens: refreshTokens(secrets),
     csrfTokens: csrfTokens(secrets),
     accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
@@ -63,5 +82,6 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     lifetimes: settings,
   };
   const everything = held.move();
-  return { services, store, securityLog: log, hashes, traffic: traffic(), close: () => everything.disposeAsync() };
+  const shared = redis && revocations && { redis, revocations };
+  return { services, store, securityLog: log, hashes, traffic: traffic(), shared, close: () => everything.disposeAsync() };
 }

@@ -29,6 +29,7 @@ export type Seen = Pick<House, 'traffic' | 'hashes' | 'securityLog'> & {
   readonly isStoreUp: boolean;
   /** `undefined` where there is none. */
   readonly isRedisUp: boolean | undefined;
+  readonly isRedisBelieved: boolean | undefined;
   /** `undefined` when the store could not be asked. */
   readonly liveSessions: number | undefined;
   readonly own: OwnProcess;
@@ -229,6 +230,12 @@ export const metrics: readonly Metric[] = [
     type: 'gauge',
     help: 'Whether limits are counted in Redis now. While it is 0, each instance counts its share of every limit. Not there without REDIS_URL.',
     read: ({ isRedisUp }) => (isRedisUp === undefined ? [] : one(Number(isRedisUp))),
+  },
+  {
+    name: 'portcullis_redis_believed',
+    type: 'gauge',
+    help: 'Whether sessions are asked of Redis, together with the limits. While it is 0, each request asks the database. Not there without REDIS_URL.',
+    read: ({ isRedisBelieved }) => (isRedisBelieved === undefined ? [] : one(Number(isRedisBelieved))),
   },
   {
     name: 'portcullis_security_log_dropped_lines_total',

@@ -87,7 +87,10 @@ async function pagesOf(
         revokedSessions: services.revoked.size(),
         keys: services.keyRing.states(),
         ...(keeper && { certificate: certificateDetail(keeper.status(), clock.now()) }),
-        ...(sharedLimits && { redis: sharedLimits.isUp() ? 'up' : 'away' }),
+        ...(sharedLimits && {
+          redis: sharedLimits.isUp() ? 'up' : 'away',
+          sessionsAskedOf: sharedLimits.isBelieved() ? 'Redis' : 'database',
+        }),
         securityLog: house.securityLog.state(),
         schema,
       };
@@ -108,6 +111,7 @@ async function pagesOf(
         isReady: storeUp && !isDraining(),
         isStoreUp: storeUp,
         isRedisUp: sharedLimits?.isUp(),
+        isRedisBelieved: sharedLimits?.isBelieved(),
         liveSessions: storeUp ? await liveSessions() : undefined,
       };
       return showMetrics(seen, format);

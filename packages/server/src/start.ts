@@ -158,7 +158,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     ipv6Prefix: settings.ipv6Prefix,
     refusal: wireRefusals(house),
   });
-  const sharedLimits = await shareLimits(settings, { issuer, store: house.store, clock }, held);
+  const sharedLimits = house.shared && (await shareLimits({ ...house.shared, store: house.store, clock }, held));
   const { app, limitCounters, tend } = await makeApp({
     settings,
     issuer,
@@ -178,7 +178,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   const inside = { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining: () => draining };
   const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
 
-  every(held, 500, () => services.revoked.look());
+  every(held, house.shared ? 1_000 : 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);

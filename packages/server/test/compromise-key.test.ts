@@ -5,6 +5,7 @@ import { accessTokens, manualClock } from '@portcullis/guard';
 import { keyRing } from '../src/domain/key/key-ring.ts';
 import { keyState, type Keys } from '../src/domain/key/key.ts';
 import { accessTokenMint } from '../src/domain/token/access-token.ts';
+import { askedSessions } from '../src/domain/session/asked-sessions.ts';
 import { compromiseKey } from '../src/flows/compromise-key.ts';
 import { ensureSigningKey, importKey, removeGoneKeys, rotateKey, rotateWhenDue } from '../src/flows/keep-keys.ts';
 import { sqliteStore } from '../src/storage/sql/sql-store.ts';
@@ -19,7 +20,7 @@ async function setUp(t: TestContext) {
   await store.migrate();
   const clock = manualClock();
   const ring = keyRing({ keys: store.keys, clock, secrets: [SECRET] });
-  const on = { clock, keys: store.keys, together: store.together };
+  const on = { clock, keys: store.keys, together: store.together, revoked: askedSessions({ sessions: store.sessions }) };
   const tokens = accessTokens({ issuer: 'https://i.example', audience: 'a', keys: ring, clock });
   const minting = accessTokenMint({ keyRing: ring, clock, issuer: 'https://i.example', audience: 'a', ttlMs: 900_000 });
   const user = { id: 'usr_1', username: 'ada', createdAt: 0, disabledAt: undefined, isDemo: false };

@@ -4,6 +4,7 @@ import { type GuardProblemCode, guardProblems, Problem as AnyProblem, type Probl
 const serverProblems = {
   credentials_invalid: { status: 401, title: 'Invalid credentials', detail: 'No enabled user has this username and this password.' },
   too_many_attempts: { status: 429, title: 'Too Many Attempts', detail: 'Too many passwords were tried for this username. Ask again after the seconds that Retry-After says, or from a device that has logged in before.' },
+  revocation_pending: { status: 503, title: 'Revocation pending', detail: 'The session has ended, but not every instance has heard of it yet. Ask again after the seconds that Retry-After says; that is harmless.' },
   server_busy: { status: 503, title: 'Server busy', detail: 'Too many logins are waiting. Ask again after the seconds that Retry-After says.' },
 
   username_invalid: { status: 422, title: 'Invalid username', detail: 'A username has 1 to 64 characters, none of them invisible, and no blanks at its ends or two in a row.' },

@@ -51,6 +51,6 @@ async function change(
     await stores.audit.add({ id: newId('audit'), at, action, by: 'operator', userId: user.id, username: user.username, count: 1 });
     return ends ? stores.sessions.endAllOf(user.id, ends, at) : [];
   });
-  on.revoked.add(ended);
+  await on.revoked.add(ended);
   return ended;
 }

@@ -21,17 +21,20 @@ export type Compromise = {
  * new key. Done before, it stays as it is.
  * @param how.alg of the new key where the old one is a shared secret, which is never made here.
  * @param how.masterSecret asked for only where a new key is needed.
- * @throws {Problem} `key_unknown`
+ * @throws {Problem} `key_unknown`; `revocation_pending` where it is done, and not every instance has heard of it
  */
 export async function compromiseKey(
-  on: Pick<Services, 'clock' | 'keys' | 'together'>,
+  on: Pick<Services, 'clock' | 'keys' | 'together' | 'revoked'>,
   kid: string,
   how: { reason?: string | undefined; alg: Algorithm; masterSecret: () => Promise<string> },
 ): Promise<Compromise> {
   const all = await on.keys.list();
   const key = all.find((one) => one.kid === kid);
   if (!key) throw new Problem('key_unknown');
-  if (key.compromisedAt !== undefined) return done(key, key.compromisedAt);
+  if (key.compromisedAt !== undefined) {
+    await on.revoked.keysChanged(); // not everybody may have heard of it yet
+    return done(key, key.compromisedAt);
+  }
 
   const at = on.clock.now();
   const replacement = needsReplacement(key, all, at) ? await replacementOf(key) : undefined;
@@ -52,7 +55,9 @@ export async function compromiseKey(
     return outcome;
   });
   if (outcome === 'unknown') throw new Problem('key_unknown'); // gone with its last token meanwhile
-  return outcome === 'already' ? compromiseKey(on, kid, how) : done(key, at, replacement);
+  if (outcome === 'already') return compromiseKey(on, kid, how);
+  await on.revoked.keysChanged();
+  return done(key, at, replacement);
 
   /** It signs from when the old one did, so that there is no moment, on nobody's clock, in which no key signs. */
   async function replacementOf({ alg, activeFrom }: StoredKey): Promise<StoredKey> {

@@ -25,7 +25,7 @@ export async function endSession(on: On, sessionId: string): Promise<Ended> {
     return session;
   });
   if (!ended) throw new Problem('session_unknown');
-  on.revoked.add([ended]);
+  await on.revoked.add([ended]);
   return ended;
 }
 
@@ -48,6 +48,6 @@ export async function endSessionsOf(on: On, nameOrId: string): Promise<Ended[]> 
       });
     return all;
   });
-  on.revoked.add(ended);
+  await on.revoked.add(ended);
   return ended;
 }

@@ -130,7 +130,7 @@ async function openSession(
     return [...loggedOut, ...oldest];
   });
   if (!ended) return undefined;
-  on.revoked.add(ended);
+  await Promise.try(on.revoked.add, ended).catch(unlessPending);
   return {
     accessToken: access.text,
     refreshToken: first.text,
@@ -139,6 +139,11 @@ async function openSession(
     sessionEndsInS: Math.floor(on.lifetimes.refreshTokenTtlMs / 1_000),
     deviceToken: on.deviceTokens.issue({ nameKey: name, passwordVersion: credential.version }, at, deviceId),
   };
+}
+
+/** No login fails for the sake of a session that made room for it: others hear of that within seconds. */
+function unlessPending(error: unknown): void {
+  if (!(error instanceof Problem) || error.code !== 'revocation_pending') throw error;
 }
 
 /** @throws {Problem} `credentials_invalid`, once it is on record. */

@@ -22,13 +22,16 @@ export async function logoutByRefreshToken(on: On, presented: string, sender: Se
 async function endOwnSession(on: On, sessionId: string, sender: Sender): Promise<void> {
   const at = on.clock.now();
   const ended = await on.together((stores) => endLoggedOut(stores, sessionId, sender, at));
-  on.revoked.add(ended);
+  await on.revoked.add(ended);
 }
 
-/** What a log-out writes, inside a transaction; the one session that it ended, or none. */
+/** What a log-out writes, inside a transaction; the session, where it has ended by this or before. */
 export async function endLoggedOut({ sessions, audit }: Stores, sessionId: string, sender: Sender, at: number): Promise<Ended[]> {
   const session = await sessions.end(sessionId, 'logout', at);
-  if (!session) return [];
+  if (!session) {
+    const before = await sessions.find(sessionId);
+    return before?.endedAt !== undefined && before.accessUntil > at ? [before] : []; // not everybody may have heard of it yet
+  }
   await audit.add({
     id: newId('audit'),
     at,

@@ -52,7 +52,7 @@ export async function refresh(
     case 'ended':
       throw new Problem('token_revoked', 'session ended');
     case 'replayed':
-      on.revoked.add([rotation.ended]);
+      await on.revoked.add([rotation.ended]);
       throw new Problem('token_revoked', 'replayed');
     case 'rotated':
     case 'repeated': {

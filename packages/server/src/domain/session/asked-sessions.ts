@@ -1,6 +1,11 @@
 import type { RevokedSessions } from './revoked-sessions.ts';
 import type { Sessions } from './session.ts';
 
+export interface AskedSessions extends RevokedSessions {
+  /** Reads the keys anew where this version of them has not been read yet. */
+  follow(keysVersion: number): Promise<void> | undefined;
+}
+
 /**
  * The revocations of a process that shares its store with others: nothing is remembered, the store is asked for each
  * request, by one indexed read. The same read tells whether keys have changed.
@@ -9,7 +14,7 @@ import type { Sessions } from './session.ts';
 export function askedSessions(on: {
   sessions: Pick<Sessions, 'standing' | 'keysVersion'>;
   onKeysChanged?: () => Promise<void>;
-}): RevokedSessions {
+}): AskedSessions {
   let seen: number | undefined;
   let reading: { readonly version: number; readonly done: Promise<void> } | undefined;
 
@@ -29,6 +34,7 @@ export function askedSessions(on: {
   const look = async (): Promise<void> => follow(await on.sessions.keysVersion());
 
   return {
+    follow,
     async isRevoked(sessionId) {
       const { isEnded, keysVersion } = await on.sessions.standing(sessionId);
       await follow(keysVersion);
@@ -39,6 +45,7 @@ export function askedSessions(on: {
     look,
     load: look,
     add: () => {},
+    keysChanged: () => {},
     sweep: () => {},
     size: () => 0,
   };

@@ -1,4 +1,4 @@
-import type { Clock, Revocations } from '@portcullis/guard';
+import type { Clock, Revocations, Soon } from '@portcullis/guard';
 import type { Ended, Sessions } from './session.ts';
 
 /**
@@ -6,7 +6,10 @@ import type { Ended, Sessions } from './session.ts';
  * somebody else (the CLI) has written to it. Asking costs a look-up.
  */
 export interface RevokedSessions extends Revocations {
-  add(ended: readonly Ended[]): void;
+  /** Done when every instance refuses them. @throws {Problem} `revocation_pending` where not all have heard of it; they will within seconds. */
+  add(ended: readonly Ended[]): Soon<void>;
+  /** Done when every instance has heard that keys have changed; where that cannot be, within seconds. */
+  keysChanged(): Soon<void>;
   /** Looks whether somebody else has written to the store, and reads it anew if so. */
   look(): void | Promise<void>;
   /** Looks, and waits until everything that is read anew is. @throws what reading it throws. */
@@ -76,6 +79,7 @@ export function revokedSessions(on: {
       return loading ? loading.then(() => untilOf.has(sessionId)) : untilOf.has(sessionId);
     },
     add,
+    keysChanged: () => {},
     look,
     load,
     sweep() {

@@ -74,8 +74,8 @@ export interface Sessions {
   listLive(page: { userId?: string; at: number; limit: number }): Promise<Session[]>;
   /** How many are living. */
   countLive(at: number): Promise<number>;
-  /** Ended ones of which an access token may still live: what a revocation list holds. */
-  listRevoked(at: number): Promise<Ended[]>;
+  /** Ended ones of which an access token may still live: what a revocation list holds. Of those that ended since then alone, where it is told. */
+  listRevoked(at: number, endedSince?: number): Promise<Ended[]>;
   /** Clears the seals of rotations before this time; says how many. */
   clearSeals(rotatedBefore: number): Promise<number>;
   /** Deletes sessions that ended or expired before this time, at most `limit`; says how many. */

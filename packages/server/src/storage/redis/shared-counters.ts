@@ -8,7 +8,8 @@ import {
   type Standing,
   type Verdict,
 } from '@portcullis/guard';
-import { Problem } from '../../domain/problem.ts';
+import type { SharedRevocations } from './shared-revocations.ts';
+import { unlessUnavailable } from './unavailable.ts';
 
 /** So many refusals are remembered, so that who is over a limit is told so again without asking Redis. */
 const REMEMBERED = 10_000;
@@ -19,12 +20,13 @@ const REMEMBERED = 10_000;
  * @param on.instances how many share a limit; at least 1.
  */
 export function sharedCounters(on: {
-  redis: Pick<RedisLedger, 'take'>;
+  redis: Pick<RedisLedger, 'take' | 'takeFor'>;
+  revocations: Pick<SharedRevocations, 'judge'>;
   isUp: () => boolean;
   local: Counters;
   instances: () => number;
   clock: Clock;
-}): Counters {
+}): Required<Counters> {
   const refusedUntil = recentMap<string, number>(REMEMBERED);
 
   return {
@@ -40,18 +42,36 @@ export function sharedCounters(on: {
 
     async take(charges) {
       try {
-        const verdict = await on.redis.take(charges);
-        if (!verdict.allowed) remember(charges, verdict.refusedBy);
-        return verdict;
+        return remember(charges, await on.redis.take(charges));
       } catch (error) {
-        if (!(error instanceof Problem) || error.code !== 'unavailable') throw error;
+        unlessUnavailable(error);
         return locally('take', charges);
       }
     },
+
+    async takeFor(sessionId, always, ifLiving) {
+      const said = await on.redis.takeFor(sessionId, always, ifLiving).catch(unlessUnavailable);
+      const charges = [...always, ...ifLiving];
+      if (said) {
+        const verdict = remember(charges, said.verdict);
+        return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said)) };
+      }
+      let revoked: boolean;
+      try {
+        revoked = await on.revocations.judge(sessionId, undefined);
+      } catch (error) {
+        await locally('take', always); // it costs the address no less
+        throw error;
+      }
+      return { verdict: await locally('take', revoked ? always : charges), revoked };
+    },
   };
 
-  function remember(charges: readonly Charge[], { rule, resetMs }: Standing): void {
+  function remember(charges: readonly Charge[], verdict: Verdict): Verdict {
+    if (verdict.allowed) return verdict;
+    const { rule, resetMs } = verdict.refusedBy;
     for (const charge of charges) if (charge.rule === rule) refusedUntil.set(keyOf(charge), on.clock.now() + resetMs);
+    return verdict;
   }
 
   async function locally(how: 'peek' | 'take', charges: readonly Charge[]): Promise<Verdict> {

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import { randomBytes } from '../../lib/secret.ts';
 import type { Migration } from 'kysely/migration';
 
 /** By name, in the order they are run. A migration that has been released is never changed; the next one is added. */
@@ -127,6 +128,14 @@ export const migrations: Record<string, Migration> = {
         .addColumn('id', 'text', (column) => column.primaryKey())
         .addColumn('seen_at', 'bigint', (column) => column.notNull())
         .execute();
+    },
+  },
+
+  // By which name this store keeps something in Redis; what Redis must say to be believed, and which one was told so.
+  '0008_redis': {
+    async up(db: Kysely<unknown>) {
+      const store = randomBytes(6).readUIntBE(0, 6);
+      await sql`insert into marks (name, value) values ('store', ${store}), ('redis', 0), ('redis_run', 0)`.execute(db);
     },
   },
 };

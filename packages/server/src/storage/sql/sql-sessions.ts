@@ -135,13 +135,14 @@ export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
       return Number(count);
     },
 
-    listRevoked: async (at) =>
+    listRevoked: async (at, endedSince) =>
       (
         await db
           .selectFrom('sessions')
           .select(['id', 'user_id', 'access_until'])
           .where('ended_at', 'is not', null)
           .where('access_until', '>', at)
+          .$if(endedSince !== undefined, (query) => query.where('ended_at', '>=', endedSince ?? 0))
           .execute()
       ).map(toEnded),
 

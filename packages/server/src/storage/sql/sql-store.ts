@@ -1,5 +1,6 @@
 import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
+import type { RedisMarks } from '../../domain/session/redis-mark.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
 import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import { migrations } from './migrations.ts';
@@ -9,6 +10,7 @@ import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
 import { type Instances, sqlInstances } from './sql-instances.ts';
 import { sqlKeys } from './sql-keys.ts';
+import { sqlRedisMarks } from './sql-redis-marks.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
@@ -18,6 +20,7 @@ import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
 export type SqlStore = Stores & {
   readonly together: Together;
   readonly instances: Instances;
+  readonly redisMarks: RedisMarks;
   /** Brings the tables up to this version; says which migrations were run. */
   migrate(): Promise<string[]>;
   /** By name, with the time it was run. */
@@ -62,6 +65,7 @@ function sqlStore({ dialect, locks, assertThere, checkpoint, time }: Engine): Sq
   return {
     ...stores(db, locks),
     instances: sqlInstances(db),
+    redisMarks: sqlRedisMarks(db, locks),
     async together(work) {
       for (let attempt = 1; ; attempt++) {
         try {
