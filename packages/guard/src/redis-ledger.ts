@@ -8,8 +8,10 @@ export type RunScript = (script: string, keys: readonly string[], args: readonly
 export type Answer = {
   readonly verdict: Verdict;
   readonly revoked: boolean;
-  /** What was last set with `setGeneration`; another one or none: Redis has forgotten, and `revoked: false` proves nothing. */
+  /** `name.version`; where it is not what was claimed, this part of Redis has forgotten, and `revoked: false` proves nothing. */
   readonly generation: string | undefined;
+  /** Which part it was. */
+  readonly part: number;
 };
 
 /** Counters and revocations that all instances share. */
@@ -21,10 +23,11 @@ export interface RedisLedger extends Counters {
   takeFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer>;
   /** Notes that the session is revoked, for so long. */
   revoke(sessionId: string, forMs: number): Promise<void>;
-  /** Says that every revocation is noted, from now on until this is gone. */
-  setGeneration(generation: string): Promise<void>;
-  /** For generations `name.number`: sets it where one of the same name with a lower number stands, and nowhere else. */
-  raiseGeneration(generation: string): Promise<void>;
+  /**
+   * Gives each part of Redis that has none a generation of this name, and each a version no lower than this one.
+   * @returns what now stands, part by part: what {@link Answer.generation} will say until that part forgets, or its version is raised.
+   */
+  claim(name: string, version: number): Promise<readonly string[]>;
 }
 
 /**
@@ -41,15 +44,11 @@ export function redisLedger(on: { run: RunScript; prefix: string; now?: () => nu
     return verdictOf(charges, listOf(await on.run(COUNT, charges.map(keyOf), [mode, nowOf(), '', ...limitsOf(charges)])));
   }
 
-  async function inAllBuckets(script: string, generation: string): Promise<void> {
-    await Promise.all(buckets.map((bucket) => on.run(script, [generationKey(bucket)], [generation])));
-  }
-
   const nowOf = (): string => (on.now ? String(on.now()) : '');
   /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
   const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hash(who)}}:${hash(rule.id)}`;
-  const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{${bucketOf(sessionId)}}:${sessionId}`;
-  const generationKey = (bucket: string): string => `${on.prefix}:generation:{${bucket}}`;
+  const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${partOf(sessionId)}}:${sessionId}`;
+  const generationKey = (part: number): string => `${on.prefix}:generation:{r${part}}`;
 
   return {
     peek: (charges) => ask('peek', charges),
@@ -58,13 +57,14 @@ export function redisLedger(on: { run: RunScript; prefix: string; now?: () => nu
     async takeFor(sessionId, always, ifLiving) {
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
-      const keys = [generationKey(bucketOf(sessionId)), revokedKey(sessionId), ...charges.map(keyOf)];
+      const keys = [generationKey(partOf(sessionId)), revokedKey(sessionId), ...charges.map(keyOf)];
       const answer = listOf(await on.run(COUNT, keys, ['take', nowOf(), String(first.length), ...limitsOf(charges)]));
       const [generation, revoked] = answer.slice(-2);
       return {
         verdict: verdictOf(charges, answer),
         revoked: revoked === 1,
         generation: typeof generation === 'string' && generation !== '' ? generation : undefined,
+        part: partOf(sessionId),
       };
     },
 
@@ -72,15 +72,15 @@ export function redisLedger(on: { run: RunScript; prefix: string; now?: () => nu
       if (forMs > 0) await on.run(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
     },
 
-    setGeneration: (generation) => inAllBuckets(SET, generation),
-    raiseGeneration: (generation) => inAllBuckets(RAISE, generation),
+    claim: (name, version) =>
+      Promise.all(parts.map(async (part) => String(await on.run(CLAIM, [generationKey(part)], [name, String(version)])))),
   };
 }
 
 /** In a cluster each part forgets for itself, so each has a generation beside its revocations. */
-const buckets = Array.from({ length: 64 }, (_, i) => `r${i}`);
+const parts = Array.from({ length: 64 }, (_, part) => part);
 
-const bucketOf = (sessionId: string): string => buckets[createHash('sha256').update(sessionId).digest().readUInt8() % buckets.length] ?? '';
+const partOf = (sessionId: string): number => createHash('sha256').update(sessionId).digest().readUInt8() % parts.length;
 
 const limitsOf = (charges: readonly Charge[]): string[] =>
   charges.flatMap(({ rule: { limit } }) => [String(limit.max), String(limit.windowMs)]);
@@ -177,9 +177,12 @@ return { 1, tightest, list.max - list.total, reset, generation, revoked }
 `;
 
 const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
-const SET = `return redis.call('SET', KEYS[1], ARGV[1])`;
-const RAISE = `
-local name, number = string.match(ARGV[1], '^(.*)%.(%d+)$')
-local oldName, oldNumber = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
-if oldName == name and tonumber(oldNumber) < tonumber(number) then redis.call('SET', KEYS[1], ARGV[1]) end
-return 1`;
+const CLAIM = `
+local name, version = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
+if not name then name, version = ARGV[1], '-1' end
+if tonumber(version) < tonumber(ARGV[2]) then
+  version = ARGV[2]
+  redis.call('SET', KEYS[1], name .. '.' .. version)
+end
+return name .. '.' .. version
+`;

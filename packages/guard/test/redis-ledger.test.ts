@@ -57,8 +57,14 @@ suite('a session and its counters in one trip', { skip: !redis }, () => {
 
   test('a Redis that has forgotten cannot hide it', async () => {
     const ledger = redisLedger({ prefix: `t${nth++}`, run });
-    await ledger.setGeneration('g1');
-    for (let i = 0; i < 50; i++) assert.equal((await ledger.takeFor(`ses_${i}`, [], [])).generation, 'g1');
+    const claimed = await ledger.claim('g1', 7);
+    assert.deepEqual([...new Set(claimed)], ['g1.7']);
+    assert.deepEqual(await ledger.claim('g2', 6), claimed, 'who comes later finds what is there');
+    for (let i = 0; i < 50; i++) {
+      const { generation, part } = await ledger.takeFor(`ses_${i}`, [], []);
+      assert.equal(generation, claimed[part]);
+    }
+    assert.deepEqual([...new Set(await ledger.claim('g3', 8))], ['g1.8'], 'and raises it');
     await client.flushAll();
     for (let i = 0; i < 50; i++) assert.equal((await ledger.takeFor(`ses_${i}`, [], [])).generation, undefined);
   });

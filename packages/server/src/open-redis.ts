@@ -1,6 +1,7 @@
 import { type Clock, type RedisLedger, redisLedger } from '@portcullis/guard';
 import type { AskedSessions } from './domain/session/asked-sessions.ts';
 import type { RevokedSessions } from './domain/session/revoked-sessions.ts';
+import { newId } from './lib/id.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
 import { greet, type Greeting } from './storage/redis/greet.ts';
@@ -25,7 +26,7 @@ export async function openSharedRedis(
   told: (isUp: boolean, why: string) => void = () => {},
 ): Promise<SharedRedis | undefined> {
   if (redisUrl === undefined) return undefined;
-  const { store: name } = await store.redisMarks.find();
+  const name = (await store.number()).toString(36);
   let greeting: Greeting | undefined;
   const listeners: ((isUp: boolean) => void)[] = [];
   const link = openRedis({
@@ -41,7 +42,7 @@ export async function openSharedRedis(
       for (const listener of listeners) listener(isUp);
     },
   });
-  const ledger = redisLedger({ run: link.run, prefix: `portcullis:${name.toString(36)}` });
+  const ledger = redisLedger({ run: link.run, prefix: `portcullis:${name}` });
   return { link, ledger, greeting: () => (link.isUp() ? greeting : undefined), onChange: (listener) => void listeners.push(listener) };
 }
 
@@ -54,7 +55,6 @@ export function shareRevocations(redis: SharedRedis, store: SqlStore, clock: Clo
         const greeting = redis.greeting();
         return greeting?.mayForget === undefined ? greeting?.run : undefined;
       },
-      marks: store.redisMarks,
       sessions: store.sessions,
       asked,
       clock,
@@ -94,8 +94,7 @@ export function tellRevocations(settings: Settings, store: SqlStore, clock: Cloc
     },
     keysChanged: () =>
       tell('The key is refused', async (ledger) => {
-        const { generation, keysVersion } = await store.redisMarks.find();
-        await ledger.raiseGeneration(`${generation}.${keysVersion}`);
+        await ledger.claim(newId('instance'), await store.sessions.keysVersion());
       }),
   });
 }

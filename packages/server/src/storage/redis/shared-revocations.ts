@@ -1,26 +1,26 @@
 import type { Clock, RedisAnswer, RedisLedger } from '@portcullis/guard';
 import { Problem } from '../../domain/problem.ts';
-import type { RedisMark, RedisMarks } from '../../domain/session/redis-mark.ts';
 import type { AskedSessions } from '../../domain/session/asked-sessions.ts';
 import type { RevokedSessions } from '../../domain/session/revoked-sessions.ts';
 import type { Ended, Sessions } from '../../domain/session/session.ts';
-import { randomBytes } from '../../lib/secret.ts';
+import { newId } from '../../lib/id.ts';
 import { unlessUnavailable } from './unavailable.ts';
 
 /** The revocations that all instances share: asked of Redis while it can be believed, else of the store. */
 export interface SharedRevocations extends RevokedSessions {
   /** Whether the session is revoked, by what Redis said of it or, where that is not to be believed, by the store. */
-  judge(sessionId: string, said: Pick<RedisAnswer, 'revoked' | 'generation'> | undefined): Promise<boolean>;
+  judge(sessionId: string, said: Said | undefined): Promise<boolean>;
   /** Whether Redis can be believed now. */
   isBelieved(): boolean;
 }
+
+type Said = Pick<RedisAnswer, 'revoked' | 'generation' | 'part'>;
 
 export type SharedRevocationsOptions = {
   readonly ledger: RedisLedger;
   /** Which Redis the ledger speaks to: another number for each start of each server; `undefined` while it is away or may lose what it was told. */
   readonly run: () => number | undefined;
-  readonly marks: RedisMarks;
-  readonly sessions: Pick<Sessions, 'listRevoked'>;
+  readonly sessions: Pick<Sessions, 'listRevoked' | 'keysVersion'>;
   /** The truth, and what follows the keys. */
   readonly asked: AskedSessions;
   readonly clock: Clock;
@@ -35,28 +35,34 @@ const MARGIN_MS = 60_000;
 /** So many are told at once. */
 const BATCH = 500;
 
+/** A Redis that has been told everything. */
+type Known = {
+  readonly run: number;
+  /** What it says, part by part, for as long as it has forgotten nothing, and keys have not changed. */
+  readonly generations: readonly string[];
+  readonly keysVersion: number;
+  /** What ended before is there, but for what was committed late. */
+  readonly since: number;
+};
+
 /**
- * Redis is believed while it says the generation that the store has on record for it. It is set last, when Redis has been
- * told every revocation, so a Redis that has lost them has lost it too; and another Redis than the one on record, a
- * restarted or promoted one, is told everything anew, because it may have lost the last of them alone.
+ * An instance believes the Redis that it has itself told every revocation of the store, while that one still says the
+ * generation that it said before it was told: a Redis that has lost a revocation has lost that too. Another one, restarted or
+ * promoted, may have lost the last ones alone, so it is told everything anew.
  *
- * Who ends a session tells Redis before it answers. What somebody ended who could not (he died, or Redis was out of his
+ * Who ends a session tells Redis before he answers. What somebody ended who could not (he died, or Redis was out of his
  * reach) is found in the store within a second by every instance that can.
  */
-export function sharedRevocations({ ledger, run, marks, sessions, asked, clock, onChange }: SharedRevocationsOptions): SharedRevocations {
-  /** What Redis must say to be believed, and which Redis: no other one. */
-  let trusted: { readonly text: string; readonly run: number } | undefined;
-  /** The generation that Redis did not say when it should have. */
-  let forgotten: number | undefined;
+export function sharedRevocations({ ledger, run, sessions, asked, clock, onChange }: SharedRevocationsOptions): SharedRevocations {
+  let known: Known | undefined;
+  /** It may say other generations by now: of keys that have changed. */
   let isBehind = false;
-  let told: boolean | undefined;
-  /** Everything that ended before has been told to this Redis. */
-  let knownTo: { readonly run: number; readonly since: number } | undefined;
+  let wasBelieved = false;
   let recently = new Map<string, number>();
   let looking: Promise<void> | undefined;
   let isOld = false;
 
-  const isBelieved = (): boolean => trusted !== undefined && trusted.run === run();
+  const isBelieved = (): boolean => known !== undefined && known.run === run();
 
   async function tell(ended: readonly Ended[]): Promise<void> {
     await tellEnded(ledger, ended, clock.now());
@@ -65,78 +71,55 @@ export function sharedRevocations({ ledger, run, marks, sessions, asked, clock, 
 
   async function catchUp(): Promise<void> {
     const current = run();
-    const { keysVersion, ...mark } = await marks.find();
+    const before = known?.run === current ? known : undefined;
+    if (!before) believe(undefined);
+    const keysVersion = await sessions.keysVersion();
     await asked.follow(keysVersion);
-    if (current === undefined) return believe(undefined);
-    const at = clock.now();
-    const isKnown = mark.run === current && mark.generation !== 0 && mark.generation !== forgotten;
-    if (!isKnown) believe(undefined);
-    if (!isKnown || knownTo?.run !== current) {
-      knownTo = undefined;
-      recently.clear();
-    }
-    const ended = await sessions.listRevoked(at, knownTo && knownTo.since - COMMIT_WITHIN_MS);
-    await tell(ended.filter(({ id }) => !recently.has(id)));
-    knownTo = { run: current, since: at };
-    recently = new Map([...recently].filter(([, toldAt]) => toldAt > at - 2 * COMMIT_WITHIN_MS));
-    if (!isKnown) return renew(mark, knownTo);
+    if (current === undefined) return;
 
-    const text = `${mark.generation}.${keysVersion}`;
-    if (isBehind || trusted?.text !== text) await ledger.raiseGeneration(text);
+    const isCurrent = before?.keysVersion === keysVersion && !isBehind;
     isBehind = false;
-    believe({ text, run: current });
+    const generations = before && isCurrent ? before.generations : await ledger.claim(newId('instance'), keysVersion);
+    const since = clock.now();
+    const isNews = !before || !generations.every((text, part) => nameOf(text) === nameOf(before.generations[part]));
+    if (isNews) recently.clear();
+    const ended = await sessions.listRevoked(since, isNews ? undefined : before.since - COMMIT_WITHIN_MS);
+    await tell(ended.filter(({ id }) => !recently.has(id)));
+    recently = new Map([...recently].filter(([, toldAt]) => toldAt > since - 2 * COMMIT_WITHIN_MS));
+    if (generations.every((text) => text.endsWith(`.${keysVersion}`))) believe({ run: current, generations, keysVersion, since });
+    else isOld = true; // keys have changed meanwhile
   }
 
-  /**
-   * Everything has been told but what ended meanwhile: that, and then the generation, under a lock of the store, so that of
-   * all instances one sets it. Another look believes what came of it, whoever it was.
-   */
-  async function renew(before: RedisMark, { run, since }: { run: number; since: number }): Promise<void> {
-    const generation = randomBytes(6).readUIntBE(0, 6);
-    await marks.renew(before, { generation, run }, async (keysVersion, stored) => {
-      await tell(await stored.listRevoked(clock.now(), since - COMMIT_WITHIN_MS));
-      await ledger.setGeneration(`${generation}.${keysVersion}`);
-    });
-    isOld = true;
-  }
-
-  function believe(next: typeof trusted): void {
-    trusted = next;
-    if (told === (next !== undefined)) return;
-    told = next !== undefined;
-    onChange?.(told);
+  function believe(next: Known | undefined): void {
+    known = next;
+    const isNow = next !== undefined;
+    if (isNow === wasBelieved) return;
+    wasBelieved = isNow;
+    onChange?.(isNow);
   }
 
   /** One at a time; who asks while one is on its way gets one that began after he asked. */
   function look(): Promise<void> {
-    if (looking) {
-      isOld = true;
-      return looking;
-    }
-    looking = (async () => {
-      do {
+    isOld = true;
+    looking ??= (async () => {
+      while (isOld) {
         isOld = false;
         await catchUp();
-      } while (isOld);
+      }
     })().finally(() => {
       looking = undefined;
     });
     return looking;
   }
 
-  const lookSoon = (): void => void look().catch(() => {}); // the next second's says what is in the way
-
-  async function judge(sessionId: string, said: Pick<RedisAnswer, 'revoked' | 'generation'> | undefined): Promise<boolean> {
+  async function judge(sessionId: string, said: Said | undefined): Promise<boolean> {
     if (said?.revoked) return true;
-    if (said && said.generation === trusted?.text && isBelieved()) return false;
-    if (said && trusted && isBelieved()) {
+    if (said && known && isBelieved()) {
+      const expected = known.generations[said.part];
+      if (said.generation === expected) return false;
+      if (nameOf(said.generation) !== nameOf(expected)) believe(undefined);
       isBehind = true;
-      const [should, does] = [generationOf(trusted.text), generationOf(said.generation)];
-      if (does !== should) {
-        forgotten = should;
-        believe(undefined);
-      }
-      lookSoon();
+      look().catch(() => {}); // the next second's says what is in the way
     }
     return asked.isRevoked(sessionId);
   }
@@ -177,4 +160,4 @@ export async function orPending(work: Promise<void>, detail?: string): Promise<v
 }
 
 /** Without the version of the keys, which changes for other reasons. */
-const generationOf = (text: string | undefined): number => Number(text?.split('.')[0] ?? 0);
+const nameOf = (generation: string | undefined): string => generation?.slice(0, generation.lastIndexOf('.')) ?? '';

@@ -131,11 +131,10 @@ export const migrations: Record<string, Migration> = {
     },
   },
 
-  // By which name this store keeps something in Redis; what Redis must say to be believed, and which one was told so.
-  '0008_redis': {
+  // A number that no other store has: where several keep something in one Redis, its name there.
+  '0008_number_of_the_store': {
     async up(db: Kysely<unknown>) {
-      const store = randomBytes(6).readUIntBE(0, 6);
-      await sql`insert into marks (name, value) values ('store', ${store}), ('redis', 0), ('redis_run', 0)`.execute(db);
+      await sql`insert into marks (name, value) values ('store', ${randomBytes(6).readUIntBE(0, 6)})`.execute(db);
     },
   },
 };

@@ -1,6 +1,5 @@
 import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
-import type { RedisMarks } from '../../domain/session/redis-mark.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
 import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import { migrations } from './migrations.ts';
@@ -10,7 +9,6 @@ import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
 import { type Instances, sqlInstances } from './sql-instances.ts';
 import { sqlKeys } from './sql-keys.ts';
-import { sqlRedisMarks } from './sql-redis-marks.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
@@ -20,7 +18,8 @@ import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
 export type SqlStore = Stores & {
   readonly together: Together;
   readonly instances: Instances;
-  readonly redisMarks: RedisMarks;
+  /** A number that no other store has: its name where several share a place. */
+  number(): Promise<number>;
   /** Brings the tables up to this version; says which migrations were run. */
   migrate(): Promise<string[]>;
   /** By name, with the time it was run. */
@@ -65,7 +64,7 @@ function sqlStore({ dialect, locks, assertThere, checkpoint, time }: Engine): Sq
   return {
     ...stores(db, locks),
     instances: sqlInstances(db),
-    redisMarks: sqlRedisMarks(db, locks),
+    number: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'store').executeTakeFirstOrThrow()).value,
     async together(work) {
       for (let attempt = 1; ; attempt++) {
         try {
