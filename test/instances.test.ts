@@ -8,6 +8,7 @@ import { without } from './support/needs.ts';
 import { isPostgresHere, type Postgres, startPostgres } from './support/postgres.ts';
 import { isRedisHere, startRedis } from './support/redis.ts';
 import { assertRefused } from './support/refusal.ts';
+import { askAdmin } from './support/scrape.ts';
 import { certificate } from './wire/support.ts';
 
 const alice = { username: 'alice', password: 'a long sentence is a good password' };
@@ -57,54 +58,62 @@ const logIn = async (program: Program): Promise<{ access: string; refresh: strin
 
 const skip = without('PostgreSQL', isPostgresHere);
 
-describe('two instances on one PostgreSQL', { skip }, () => {
-  const cluster = shared((t) => startCluster(t));
+for (const alsoOn of ['', ' and one Redis'])
+  describe(`two instances on one PostgreSQL${alsoOn}`, { skip: skip || (alsoOn !== '' && without('Redis', isRedisHere)) }, () => {
+    const cluster = shared(async (t) => {
+      if (alsoOn === '') return startCluster(t);
+      const redis = await startRedis();
+      t.after(redis.stop);
+      return startCluster(t, { REDIS_URL: redis.url });
+    });
 
-  test('each believes the tokens of the other, until the session ends on either', async () => {
-    const { one, other } = cluster;
-    for (let i = 0; i < 20; i++) {
-      const [here, there] = i % 2 ? [one, other] : [other, one];
-      const { access, refresh } = await logIn(here);
-      assert.equal((await there.ask('GET', '/protected', { bearer: access })).status, 200);
-      const next = await there.ask('POST', '/refresh', { bearer: refresh });
+    test('each believes the tokens of the other, until the session ends on either', async () => {
+      const { one, other } = cluster;
+      for (let i = 0; i < 20; i++) {
+        const [here, there] = i % 2 ? [one, other] : [other, one];
+        const { access, refresh } = await logIn(here);
+        assert.equal((await there.ask('GET', '/protected', { bearer: access })).status, 200);
+        const next = await there.ask('POST', '/refresh', { bearer: refresh });
+        assert.equal(next.status, 200, next.text);
+        assert.equal((await here.ask('POST', '/logout', { bearer: access })).status, 200);
+        assertRefused(await there.ask('GET', '/protected', { bearer: access }), 'token_revoked');
+        assertRefused(await there.ask('GET', '/protected', { bearer: next.json.access_token }), 'token_revoked');
+        assertRefused(await there.ask('POST', '/refresh', { bearer: next.json.refresh_token }), 'token_revoked');
+      }
+    });
+
+    test('of many refreshes at once, over both, all get the same successor', async () => {
+      const { one, other } = cluster;
+      const { refresh } = await logIn(one);
+      const all = await Promise.all(
+        Array.from({ length: 30 }, (_, i) => (i % 2 ? one : other).ask('POST', '/refresh', { bearer: refresh })),
+      );
+      assert.deepEqual([...new Set(all.map(({ status }) => status))], [200]);
+      assert.equal(new Set(all.map(({ json }) => json.refresh_token)).size, 1);
+    });
+
+    test('what the operator does is true on both at once: an ended session, a compromised key', async () => {
+      const { one, other, run } = cluster;
+      const { access, refresh } = await logIn(one);
+      const [{ kid }] = await run('keys', 'list');
+      await run('keys', 'compromise', '--yes', '--', kid);
+      for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer: access }), 'token_key_gone');
+      const next = await other.ask('POST', '/refresh', { bearer: refresh });
       assert.equal(next.status, 200, next.text);
-      assert.equal((await here.ask('POST', '/logout', { bearer: access })).status, 200);
-      assertRefused(await there.ask('GET', '/protected', { bearer: access }), 'token_revoked');
-      assertRefused(await there.ask('GET', '/protected', { bearer: next.json.access_token }), 'token_revoked');
-      assertRefused(await there.ask('POST', '/refresh', { bearer: next.json.refresh_token }), 'token_revoked');
-    }
-  });
+      const bearer = next.json.access_token;
+      for (const program of [one, other]) assert.equal((await program.ask('GET', '/protected', { bearer })).status, 200);
+      await run('sessions', 'end', '--user', alice.username);
+      for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer }), 'token_revoked');
+    });
 
-  test('of many refreshes at once, over both, all get the same successor', async () => {
-    const { one, other } = cluster;
-    const { refresh } = await logIn(one);
-    const all = await Promise.all(Array.from({ length: 30 }, (_, i) => (i % 2 ? one : other).ask('POST', '/refresh', { bearer: refresh })));
-    assert.deepEqual([...new Set(all.map(({ status }) => status))], [200]);
-    assert.equal(new Set(all.map(({ json }) => json.refresh_token)).size, 1);
+    test('guesses at a name are counted together', async () => {
+      const { one, other } = cluster;
+      const all = await Promise.all(
+        Array.from({ length: 30 }, (_, i) => (i % 2 ? one : other).ask('POST', '/login', { json: { username: 'nobody', password: 'x' } })),
+      );
+      assert.equal(all.filter(({ status }) => status === 401).length, 5);
+    });
   });
-
-  test('what the operator does is true on both at once: an ended session, a compromised key', async () => {
-    const { one, other, run } = cluster;
-    const { access, refresh } = await logIn(one);
-    const [{ kid }] = await run('keys', 'list');
-    await run('keys', 'compromise', '--yes', '--', kid);
-    for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer: access }), 'token_key_gone');
-    const next = await other.ask('POST', '/refresh', { bearer: refresh });
-    assert.equal(next.status, 200, next.text);
-    const bearer = next.json.access_token;
-    for (const program of [one, other]) assert.equal((await program.ask('GET', '/protected', { bearer })).status, 200);
-    await run('sessions', 'end', '--user', alice.username);
-    for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer }), 'token_revoked');
-  });
-
-  test('guesses at a name are counted together', async () => {
-    const { one, other } = cluster;
-    const all = await Promise.all(
-      Array.from({ length: 30 }, (_, i) => (i % 2 ? one : other).ask('POST', '/login', { json: { username: 'nobody', password: 'x' } })),
-    );
-    assert.equal(all.filter(({ status }) => status === 401).length, 5);
-  });
-});
 
 test(
   'a database that is not there at the start: said by its name, without its password, and nothing listens',
@@ -219,4 +228,80 @@ describe('limits over two instances and one Redis', { skip: skip || without('Red
       assert.equal(await admitted('127.0.0.8', 30), 20, 'it has forgotten all scripts');
     },
   );
+});
+
+describe('sessions over two instances and one Redis', { skip: skip || without('Redis', isRedisHere) }, () => {
+  const cluster = shared(async (t) => {
+    const redis = await startRedis();
+    t.after(redis.stop);
+    const settings = { REDIS_URL: redis.url, REDIS_TIMEOUT: '500 ms', ADMIN_LISTEN: '127.0.0.1:0' };
+    const all = { redis, ...(await startCluster(t, settings)) };
+    await isBelieved(all);
+    return all;
+  });
+
+  const protectedBy = (bearer: string) => {
+    const { one, other } = cluster;
+    return Promise.all([one, other].map((program) => program.ask('GET', '/protected', { bearer })));
+  };
+  const isBelieved = ({ one, other }: Pick<Cluster, 'one' | 'other'>, times = 1): Promise<void> =>
+    until(() => [one, other].every((program) => program.output().split('sessions are asked of Redis').length > times));
+
+  test('while PostgreSQL is away, who is signed in goes on, who is logged out stays out, and nobody logs in', async () => {
+    const { postgres, one, other } = cluster;
+    const [gone, living] = [await logIn(one), await logIn(other)];
+    assert.equal((await one.ask('POST', '/logout', { bearer: gone.access })).status, 200);
+    await postgres.kill();
+    for (const answer of await protectedBy(living.access)) assert.equal(answer.status, 200, answer.text);
+    for (const answer of await protectedBy(gone.access)) assertRefused(answer, 'token_revoked');
+    for (const [path, asked] of [
+      ['/login', { json: alice }],
+      ['/refresh', { bearer: living.refresh }],
+      ['/logout', { bearer: living.access }],
+    ] as const)
+      assertRefused(await one.ask('POST', path, asked), 'unavailable');
+    await postgres.start();
+    await until(async () => (await one.ask('GET', '/readyz')).status === 200 && (await other.ask('GET', '/readyz')).status === 200);
+    for (const answer of await protectedBy(living.access)) assert.equal(answer.status, 200, 'nothing was done');
+  });
+
+  test('a Redis that has forgotten lets no revoked token in', async () => {
+    const { redis, one } = cluster;
+    const [gone, living] = [await logIn(one), await logIn(one)];
+    assert.equal((await one.ask('POST', '/logout', { bearer: gone.access })).status, 200);
+    for (let round = 0; round < 5; round++) {
+      await redis.command('FLUSHALL');
+      for (const answer of await protectedBy(gone.access)) assertRefused(answer, 'token_revoked');
+      for (const answer of await protectedBy(living.access)) assert.equal(answer.status, 200);
+    }
+  });
+
+  test('a logout that Redis does not confirm says so, is one all the same, and may be repeated', { timeout: 60_000 }, async () => {
+    const { redis, one } = cluster;
+    const { access, refresh } = await logIn(one);
+    redis.freeze();
+    const pending = await one.ask('POST', '/logout', { bearer: access });
+    assertRefused(pending, 'revocation_pending');
+    assert.match(String(pending.headers['retry-after']), /^\d+$/);
+    for (const answer of await protectedBy(access)) assertRefused(answer, 'token_revoked');
+    assertRefused(await one.ask('POST', '/logout', { json: { refresh_token: refresh } }), 'revocation_pending');
+    redis.thaw();
+    await until(async () => (await one.ask('POST', '/logout', { json: { refresh_token: refresh } })).status === 200);
+    for (const answer of await protectedBy(access)) assertRefused(answer, 'token_revoked');
+  });
+
+  test('operators see of whom sessions are asked', { timeout: 60_000 }, async () => {
+    const { redis, one, other } = cluster;
+    await redis.kill();
+    await until(() => one.output().includes('sessions are asked of the database'));
+    const { access } = await logIn(one);
+    for (const answer of await protectedBy(access)) assert.equal(answer.status, 200);
+    const detail = async () => JSON.parse((await askAdmin(one, '/readyz')).text);
+    const { redis: state, sessionsAskedOf } = await detail();
+    assert.deepEqual([state, sessionsAskedOf], ['away', 'database']);
+    await redis.start();
+    await until(async () => (await detail()).sessionsAskedOf === 'Redis');
+    assert.equal((await one.ask('POST', '/logout', { bearer: access })).status, 200);
+    assertRefused(await other.ask('GET', '/protected', { bearer: access }), 'token_revoked');
+  });
 });

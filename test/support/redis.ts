@@ -15,6 +15,8 @@ export type Redis = {
   /** SIGSTOP and SIGCONT: it hangs, with its connections open. */
   freeze(): void;
   thaw(): void;
+  /** Runs one command. */
+  command(...words: string[]): Promise<unknown>;
   stop(): Promise<void>;
 };
 
@@ -56,6 +58,15 @@ export async function startRedis(more: Readonly<Record<string, string>> = {}): P
     kill: () => end('SIGKILL'),
     freeze: () => void server?.kill('SIGSTOP'),
     thaw: () => void server?.kill('SIGCONT'),
+    async command(...words) {
+      const client = createClient({ url });
+      await client.connect();
+      try {
+        return await client.sendCommand(words);
+      } finally {
+        client.destroy();
+      }
+    },
     async stop() {
       await end('SIGTERM');
       rmSync(folder, { recursive: true, force: true });

@@ -110,8 +110,8 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
         type: 'stat',
         title: 'Redis',
         unit: 'none',
-        says: '0: it is away, and each instance counts its share of every limit. Empty without Redis.',
-        shows: { '': `min(portcullis_redis_up{${OF}})` },
+        says: 'Whether it is there; while it is away each instance counts its share of every limit. And whether it is believed; else sessions are asked of the database. Empty without Redis.',
+        shows: { there: `min(portcullis_redis_up{${OF}})`, believed: `min(portcullis_redis_believed{${OF}})` },
         ...yesNo,
       },
       {

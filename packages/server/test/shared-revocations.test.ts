@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { redisLedger, systemClock } from '@portcullis/guard';
-import { createClient } from '@redis/client';
 import fc from 'fast-check';
 import { askedSessions } from '../src/domain/session/asked-sessions.ts';
 import type { Ended } from '../src/domain/session/session.ts';
@@ -92,15 +91,7 @@ describe('sessions asked of Redis', { skip: without('Redis', isRedisHere) }, () 
   });
   after(() => redis.stop());
 
-  const command = async (...words: string[]): Promise<unknown> => {
-    const client = createClient({ url: redis.url });
-    await client.connect();
-    try {
-      return await client.sendCommand(words);
-    } finally {
-      client.destroy();
-    }
-  };
+  const command = (...words: string[]): Promise<unknown> => redis.command(...words);
 
   async function pair(t: TestContext) {
     const world = await openStore(t);

@@ -248,6 +248,9 @@ suite('PostgreSQL alone', { skip }, () => {
       own.freeze();
       const asked = await Promise.allSettled(Array.from({ length: 20 }, () => store.users.find('usr_a')));
       for (const one of asked) assert.equal(one.status === 'rejected' && one.reason.code, 'unavailable');
+      const hurried = await Promise.allSettled(Array.from({ length: 10 }, () => store.users.find('usr_a')));
+      const reasons = hurried.map((one) => (one.status === 'rejected' ? one.reason.reason : 'found'));
+      assert.ok(reasons.filter((reason) => reason === 'PostgreSQL: away').length >= 8, `nobody waits but who tries: ${reasons}`);
       own.thaw();
       const found = async () => (await store.users.find('usr_a').catch(() => undefined))?.username;
       const back = async () => {

@@ -1,6 +1,8 @@
 import { type Dialect, PostgresDialect, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
+import { stopwatch } from '@portcullis/guard';
 import { Problem } from '../../domain/problem.ts';
+import { type Breaker, breaker } from '../../lib/breaker.ts';
 
 export type PostgresOptions = {
   /** `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. */
@@ -15,7 +17,14 @@ export type PostgresOptions = {
   readonly onBroken?: (error: Error) => void;
 };
 
-/** A PostgreSQL database. What it cannot answer now (away, starting, read-only, out of room, too slow) is 503 `unavailable`. */
+/** So many silences in a row, and nobody waits for it any more. */
+const SILENCES = 3;
+const RETRY_MS = 300;
+
+/**
+ * A PostgreSQL database. What it cannot answer now (away, starting, read-only, out of room, too slow) is 503 `unavailable`;
+ * while it does not answer at all, at once.
+ */
 export function openPostgres({ url, password, poolSize, timeoutMs, onBroken }: PostgresOptions): { readonly dialect: Dialect } {
   const pool = new pg.Pool({
     connectionString: withPassword(url, password),
@@ -32,10 +41,22 @@ export function openPostgres({ url, password, poolSize, timeoutMs, onBroken }: P
     },
   });
   pool.on('error', (error) => onBroken?.(error));
+  const way = breaker({ failures: SILENCES, retryMs: RETRY_MS, now: stopwatch });
+
+  async function connect(): Promise<PostgresPoolClient> {
+    if (!way.mayTry()) throw new Problem('unavailable', 'PostgreSQL: away', { retryAfterS: 1 });
+    try {
+      return guarded(await pool.connect(), way);
+    } catch (error) {
+      way.failed();
+      return refused(error);
+    }
+  }
+
   return {
     dialect: new PostgresDialect({
       pool: {
-        connect: async () => guarded(await pool.connect().catch(refused)),
+        connect,
         end: () => pool.end(),
         options: pool.options,
       },
@@ -54,19 +75,26 @@ function withPassword(text: string, password: string | undefined): string {
 const INT8 = 20;
 
 /** A client whose troubles are ours, and which is not used again after one that may have left something on its way. */
-function guarded(client: pg.PoolClient): PostgresPoolClient {
+function guarded(client: pg.PoolClient, way: Breaker): PostgresPoolClient {
   let isBroken = false;
   // While it is lent out, the pool does not listen for its end; an end that nobody hears would be the process's.
   const broke = (): void => {
     isBroken = true;
   };
   client.on('error', broke);
-  const query = (text: string, values: unknown[]): Promise<pg.QueryResult> =>
-    client.query(text, values).catch((error: unknown) => {
+  const query = async (text: string, values: unknown[]): Promise<pg.QueryResult> => {
+    try {
+      const result = await client.query(text, values);
+      way.answered();
+      return result;
+    } catch (error) {
       // What the server itself said leaves the connection as good as before; all else is silence or a torn wire.
       isBroken ||= !(error instanceof pg.DatabaseError) || endsConnection(error.code);
+      if (isSilence(error)) way.failed();
+      else way.answered();
       return refused(error);
-    });
+    }
+  };
   return {
     query: query as PostgresPoolClient['query'] & typeof query, // of its two forms, the one with a cursor is never asked for
     release: (discard?: boolean) => {
@@ -91,6 +119,9 @@ function refused(error: unknown): never {
 const passing = /^(08|53|57|58|40|25006|25P0[234]|55P03|28000|28P01|3D000)/;
 
 const endsConnection = (code: string | undefined): boolean => code !== undefined && /^(08|57P|25P0[34])/.test(code);
+
+/** It did not answer, or not in time (57014), or only that it is going, coming or full. */
+const isSilence = (error: unknown): boolean => !(error instanceof pg.DatabaseError) || /^(08|53|57)/.test(error.code ?? '');
 
 /** Rolled back because two of them were in each other's way: to be tried again (serialisation failure, deadlock). */
 export const isCollision = (error: unknown): boolean => {
