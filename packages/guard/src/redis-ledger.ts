@@ -144,7 +144,7 @@ const distinct = (charges: readonly Charge[]): readonly Charge[] =>
 function read(charges: readonly Charge[], answer: unknown): (Answer & Part) | undefined {
   if (!Array.isArray(answer)) return undefined;
   const [allowed, which, remaining, resetMs, generation, revoked, ...lent]: unknown[] = answer;
-  if (typeof which !== 'number' || typeof remaining !== 'number' || typeof resetMs !== 'number') return undefined;
+  if (!isWhole(which) || !isWhole(remaining) || !isWhole(resetMs)) return undefined;
   const charge = charges[which - 1];
   if (!charge && !(allowed === 1 && which === 0)) return undefined;
   const standing = charge && { rule: charge.rule, remaining, resetMs };
@@ -156,3 +156,5 @@ function read(charges: readonly Charge[], answer: unknown): (Answer & Part) | un
     lent: lent.map(Number),
   };
 }
+
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;

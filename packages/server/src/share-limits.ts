@@ -1,10 +1,9 @@
-import { type Clock, type Counters, redisLedger } from '@portcullis/guard';
+import type { Clock, Counters } from '@portcullis/guard';
 import { every } from './lib/every.ts';
 import { newId } from './lib/id.ts';
-import { sha256 } from './lib/seal.ts';
 import { serverLog } from './lib/server-log.ts';
+import { reachRedis } from './reach-redis.ts';
 import type { Settings } from './settings/table.ts';
-import { openRedis } from './storage/redis/redis-link.ts';
 import { sharedCounters } from './storage/redis/shared-counters.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
 
@@ -20,10 +19,11 @@ export type SharedLimits = {
  * Redis is away. The link comes up by itself; nothing waits for it.
  */
 export async function shareLimits(
-  { redisUrl, redisPassword, redisTimeoutMs }: Settings,
+  settings: Settings,
   { issuer, store, clock }: { issuer: string; store: SqlStore; clock: Clock },
   held: AsyncDisposableStack,
 ): Promise<SharedLimits | undefined> {
+  const { redisUrl } = settings;
   if (redisUrl === undefined) return undefined;
   const id = newId('instance');
   let instances = 1;
@@ -34,27 +34,14 @@ export async function shareLimits(
   held.defer(() => store.instances.leave(id).catch(() => {})); // after the last beat: what is deferred last is done first
   every(held, BEAT_MS, beat);
 
-  const link = openRedis({
-    url: redisUrl,
-    password: redisPassword,
-    timeoutMs: redisTimeoutMs,
-    greet: refuseReplica,
-    onChange(isUp, why) {
-      if (isUp) return serverLog.info({ instances }, 'Redis is there: limits are shared');
-      serverLog.error({ why, instances }, 'Redis is away: each instance counts its share of every limit');
-    },
-  });
+  const onChange = (isUp: boolean, why: string): void => {
+    if (isUp) return serverLog.info({ instances }, 'Redis is there: limits are shared');
+    serverLog.error({ why, instances }, 'Redis is away: each instance counts its share of every limit');
+  };
+  const { link, ledger } = reachRedis({ ...settings, redisUrl }, { issuer, onChange });
   held.defer(link.close);
-  const ledger = redisLedger({ run: link.run, prefix: `portcullis:${sha256(issuer).slice(0, 8)}` });
   return { isUp: link.isUp, over: (local) => sharedCounters({ redis: ledger, isUp: link.isUp, local, instances: () => instances, clock }) };
 }
 
 /** How soon after its start the others know of an instance. */
 const BEAT_MS = 2_000;
-
-/** A replica takes no writes, nor does one that is full or broken: limits would not be counted by it. */
-async function refuseReplica(command: (...words: readonly string[]) => Promise<unknown>): Promise<void> {
-  const role = await command('ROLE');
-  if (!Array.isArray(role) || role[0] !== 'master') throw new Error('this is a replica');
-  await command('SET', 'portcullis:greeting', '1', 'PX', '1000');
-}

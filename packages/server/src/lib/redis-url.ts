@@ -21,8 +21,8 @@ export const redisUrlForms =
  * @throws {Error} with a sentence that quotes nothing, for the text may hold a password.
  */
 export function readRedisUrl(text: string): RedisUrl {
-  const [, scheme = '', login, rest = '', query] = /^([a-z+]+):\/\/(?:([^/?#]*)@)?([^?#@]*)(?:\?([^#]*))?$/i.exec(text) ?? [];
-  const [first = '', how = first] = scheme.toLowerCase().split('+');
+  const [, scheme = '', login, rest = '', query] = /^([a-z+]+):\/\/(?:([^/?#]*)@)?([^?#@]*)(?:\?([^#]*))?$/.exec(text) ?? [];
+  const [first = '', how = first] = scheme.split('+');
   const who = { isTls: first === 'rediss', ...readLogin(login) };
   const isUnix = (scheme === 'unix' || scheme === 'redis+unix') && rest.startsWith('/') && rest.length > 1;
   if (!isUnix && !['redis', 'rediss'].includes(first)) return wrong();

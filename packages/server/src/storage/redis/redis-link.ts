@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ConnectionOptions } from 'node:tls';
 import { ErrorReply } from '@redis/client';
-import { readRedisUrl, showRedisAddress } from '../../lib/redis-url.ts';
+import { readRedisUrl, type RedisUrl, showRedisAddress } from '../../lib/redis-url.ts';
 import { openCluster, type RedisCluster } from './redis-cluster.ts';
 import { openMaster } from './redis-master.ts';
 import { away, type Command, reasonOf } from './redis-node.ts';
@@ -17,6 +17,8 @@ export interface RedisLink {
   command(...words: readonly string[]): Promise<unknown>;
   /** In a cluster: whether all of it is there. While a part is away, calls for the others are answered. */
   isUp(): boolean;
+  /** All keys of one script must be of one slot, then. */
+  readonly isCluster: boolean;
   close(): void;
 }
 
@@ -44,7 +46,8 @@ export type RedisLinkOptions = {
 
 /** Opens the link, and keeps it. @returns at once. */
 export function openRedis(options: RedisLinkOptions): RedisLink {
-  const { ask, keep, isUp, close } = reachOf(options);
+  const url = readRedisUrl(options.url);
+  const { ask, keep, isUp, close } = reachOf(url, options);
 
   async function whole(answer: Promise<unknown>): Promise<unknown> {
     try {
@@ -72,6 +75,7 @@ export function openRedis(options: RedisLinkOptions): RedisLink {
     keep: (script, keys, args) => whole(run(keep, script, keys, args)),
     command: (...words) => whole(ask(words[1] ?? '', words)),
     isUp,
+    isCluster: url.kind === 'cluster',
     close,
   };
 }
@@ -85,9 +89,8 @@ function shaOf(script: string): string {
 }
 
 /** One Redis and the one that sentinels name are a cluster of one, to those who ask. */
-function reachOf(options: RedisLinkOptions): RedisCluster {
+function reachOf(url: RedisUrl, options: RedisLinkOptions): RedisCluster {
   const { greet, onChange, waitReplicas: replicas, timeoutMs, ca } = options;
-  const url = readRedisUrl(options.url);
   const tls: ConnectionOptions | undefined = url.isTls ? { ...(ca !== undefined && { ca }) } : undefined;
   const manners = { username: url.username, password: url.password ?? options.password, tls, timeoutMs };
   if (url.kind === 'cluster') return openCluster({ seeds: url.seeds, manners, replicas, greet, onChange });
