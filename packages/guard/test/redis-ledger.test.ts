@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import { createClient } from '@redis/client';
+import { manualClock } from '../src/clock.ts';
 import { countersConformance } from '../src/counters-conformance.ts';
 import { parseLimits, rulesFor } from '../src/limit.ts';
 import { redisLedger, type RedisLedgerOptions, type RunScript } from '../src/redis-ledger.ts';
+import { GIVE_BACK } from '../src/redis-scripts.ts';
 import { ledgerConformance } from '../../../test/support/ledger-conformance.ts';
 import { isRedisHere, startRedis } from '../../../test/support/redis.ts';
 
@@ -51,5 +53,67 @@ suite('one trip', { skip: !redis }, () => {
       await assert.rejects(ledger.takeFor('ses_1', [], charges), { code: 'unavailable' });
     }
     assert.equal(told.length, 18);
+  });
+});
+
+suite('what was lent in several places', { skip: !redis }, () => {
+  const [wide, narrow] = ['5 per minute', '1 per day'].map((text) => rulesFor({ method: 'GET', path: '/notes' }, parseLimits(text))[0]);
+  assert.ok(wide && narrow);
+  const charges = [
+    { rule: wide, who: 'a' },
+    { rule: narrow, who: 'b' },
+  ];
+
+  /** Two requests of which the second is refused, and something happens before what it was lent is given back. */
+  async function refused(before: (on: { prefix: string; now: () => number; advance: (ms: number) => void }) => Promise<unknown>) {
+    const prefix = `t${nth++}`;
+    const clock = manualClock();
+    const ledger = newLedger({
+      prefix,
+      now: clock.now,
+      isCluster: true,
+      async run(script, keys, args) {
+        if (script === GIVE_BACK) await before({ prefix, ...clock });
+        return run(script, keys, args);
+      },
+    });
+    assert.equal((await ledger.take(charges)).allowed, true);
+    clock.advance(1_000);
+    assert.equal((await ledger.take(charges)).allowed, false);
+    const verdict = await ledger.peek(charges.slice(0, 1));
+    return { left: verdict.allowed && verdict.tightest?.remaining, prefix };
+  }
+
+  test('is given back, and the counter lives as long as before', async () => {
+    const { left, prefix } = await refused(async () => {});
+    assert.equal(left, 4);
+    const lives = await Promise.all((await client.keys(`${prefix}:*`)).map((key) => client.pTTL(key)));
+    assert.equal(lives.length, 2);
+    for (const ms of lives) assert.ok(ms > 50_000, String(ms));
+  });
+
+  test('is not there to be given back when it has left or was forgotten, and nobody else pays for it', async () => {
+    const inPlace = ({ prefix, now }: { prefix: string; now: () => number }) => newLedger({ prefix, now }).take(charges.slice(0, 1));
+    const hasLeft = await refused(async (on) => {
+      on.advance(60_000);
+      await inPlace(on);
+    });
+    assert.equal(hasLeft.left, 4);
+    const wasForgotten = await refused(async (on) => {
+      await client.flushAll();
+      on.advance(1);
+      await inPlace(on);
+    });
+    assert.equal(wasForgotten.left, 4);
+    assert.equal((await refused(() => client.flushAll())).left, 5);
+  });
+
+  test('counts until it is given back, and for good where that fails', async () => {
+    const { left } = await refused(async (on) => {
+      const verdict = await newLedger(on).peek(charges.slice(0, 1));
+      assert.equal(verdict.allowed && verdict.tightest?.remaining, 3);
+      throw new Error('away');
+    });
+    assert.equal(left, 3);
   });
 });
