@@ -26,7 +26,7 @@ suite('Redis Cluster', { skip: without('Redis', isRedisHere) }, () => {
     cluster = await startRedisCluster(3, 1);
     link = openRedis({
       url: cluster.url,
-      timeoutMs: 500,
+      timeoutMs: 2_000,
       greet: async (command, near) => void (await command('SET', near('greeted'), '1', 'PX', '1000')),
       onChange: (isUp, why) => changes.push(isUp ? 'up' : `down: ${why}`),
     });

@@ -170,7 +170,7 @@ suite('replicas', { skip }, () => {
       RedisLink,
     ];
     await until(() => [auto, none, two].every(({ isUp }) => isUp()));
-    await wait(50); // the second connections
+    for (const link of [auto, none, two]) await until(() => keep(link, 'x').then(Boolean, (error) => !error.message.endsWith('away')));
     assert.equal(await keep(auto, 'alone'), 'OK');
     assert.equal(await keep(none, 'alone'), 'OK');
     await assert.rejects(keep(two, 'alone'), { code: 'unavailable', message: /of 2 replicas, 0/ });
@@ -242,7 +242,7 @@ suite('sentinels', { skip }, () => {
 function linked(t: TestContext, more: Partial<RedisLinkOptions> & { url: string }): { link: RedisLink; changes: string[] } {
   const changes: string[] = [];
   const link = openRedis({
-    timeoutMs: 300,
+    timeoutMs: 1_500, // nobody hangs here, and the machine may be busy
     greet: async () => {},
     onChange: (isUp, why) => changes.push(isUp ? 'up' : `down: ${why}`),
     ...more,
