@@ -270,7 +270,7 @@ describe('sessions over two instances and one Redis', { skip: skip || without('R
     const [gone, living] = [await logIn(one), await logIn(one)];
     assert.equal((await one.ask('POST', '/logout', { bearer: gone.access })).status, 200);
     for (let round = 0; round < 5; round++) {
-      await redis.command('FLUSHALL');
+      await redis.tell('FLUSHALL');
       for (const answer of await protectedBy(gone.access)) assertRefused(answer, 'token_revoked');
       for (const answer of await protectedBy(living.access)) assert.equal(answer.status, 200);
     }

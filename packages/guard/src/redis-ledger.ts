@@ -1,5 +1,9 @@
-import { createHash } from 'node:crypto';
-import type { Charge, Counters, Standing, Verdict } from './counters.ts';
+import { hash } from 'node:crypto';
+import type { Charge, Counters, Verdict } from './counters.ts';
+import type { Rule } from './limit.ts';
+import { Problem } from './problem.ts';
+import { lending, type Part } from './redis-loans.ts';
+import { CLAIM, COUNT, GIVE_BACK, REVOKE } from './redis-scripts.ts';
 
 /** What is asked of Redis, whoever speaks to it: an atomic script, by its text. Rejects within the caller's own deadline. */
 export type RunScript = (script: string, keys: readonly string[], args: readonly string[]) => Promise<unknown>;
@@ -8,13 +12,13 @@ export type RunScript = (script: string, keys: readonly string[], args: readonly
 export type Answer = {
   readonly verdict: Verdict;
   readonly revoked: boolean;
-  /** `name.version`; where it is not what was claimed, this part of Redis has forgotten, and `revoked: false` proves nothing. */
+  /** `name.version`; where it is not what was claimed, this bucket has forgotten, and `revoked: false` proves nothing. */
   readonly generation: string | undefined;
-  /** Which part it was. */
-  readonly part: number;
+  /** Where the session is kept; in a cluster each forgets for itself. */
+  readonly bucket: number;
 };
 
-/** Counters and revocations that all instances share. */
+/** Counters and revocations that all instances share. What Redis cannot be asked, or answers with nonsense, is `unavailable`. */
 export interface RedisLedger extends Counters {
   /**
    * Whether the session is revoked, and the request counted: on all charges if it is not, on `always` alone if it is. All or
@@ -24,165 +28,142 @@ export interface RedisLedger extends Counters {
   /** Notes that the session is revoked, for so long. */
   revoke(sessionId: string, forMs: number): Promise<void>;
   /**
-   * Gives each part of Redis that has none a generation of this name, and each a version no lower than this one.
-   * @returns what now stands, part by part: what {@link Answer.generation} will say until that part forgets, or its version is raised.
+   * Gives each bucket that has none a generation of this name, and each a version no lower than this one.
+   * @returns what now stands, bucket by bucket: what {@link Answer.generation} will say until that one forgets, or its version is raised.
    */
   claim(name: string, version: number): Promise<readonly string[]>;
 }
+
+export type RedisLedgerOptions = {
+  readonly run: RunScript;
+  /** As `run`, for what must not be lost: revocations. `run` itself where it is left out. */
+  readonly keep?: RunScript;
+  /** Of every key, so that two services can share one Redis. */
+  readonly prefix: string;
+  /** Keys live in many places: a script touches those of one address, one user, one name or one session, and no others. */
+  readonly isCluster?: boolean;
+  /** Epoch milliseconds in place of Redis's time: for tests. */
+  readonly now?: () => number;
+  /** Told of an answer that no script of ours gives. */
+  readonly onOdd?: (why: string) => void;
+};
 
 /**
  * Counters with the meaning of `sliding-list.ts`, as a script that Redis runs whole. The time is Redis's own, so the
  * instances' clocks do not matter. A counter goes by itself when its last entry has left, a revocation when nothing is left
  * to be refused.
- * @param on.prefix of every key, so that two services can share one Redis.
- * @param on.now epoch milliseconds in place of Redis's time: for tests.
  */
-export function redisLedger(on: { run: RunScript; prefix: string; now?: () => number }): RedisLedger {
+export function redisLedger(on: RedisLedgerOptions): RedisLedger {
+  /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
+  const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hashOf(who)}}:${factsOf(rule).hash}`;
+  const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${bucketOf(sessionId)}}:${sessionId}`;
+  const generationKey = (bucket: number): string => `${on.prefix}:generation:{r${bucket}}`;
+
+  const known = new WeakMap<Rule, Facts>();
+  /** A rule is asked about with every request, and never changes. */
+  function factsOf(rule: Rule): Facts {
+    let facts = known.get(rule);
+    if (!facts) known.set(rule, (facts = { hash: hashed(rule.id), max: String(rule.limit.max), windowMs: String(rule.limit.windowMs) }));
+    return facts;
+  }
+
+  let latest = { who: '', hash: hashed('') };
+  /** Several limits of one request count by the same address. */
+  function hashOf(who: string): string {
+    if (latest.who !== who) latest = { who, hash: hashed(who) };
+    return latest.hash;
+  }
+
+  type Session = { readonly id: string; readonly paysOnceRevoked: number };
+
+  async function count(mode: 'peek' | 'take' | 'lend', charges: readonly Charge[], session?: Session): Promise<Said & Part> {
+    const keys = charges.map(keyOf);
+    if (session) keys.unshift(generationKey(bucketOf(session.id)), revokedKey(session.id));
+    const args = [mode, on.now ? String(on.now()) : '', session ? String(session.paysOnceRevoked) : ''];
+    for (const { rule } of charges) args.push(factsOf(rule).max, factsOf(rule).windowMs);
+    const answer = await on.run(COUNT, keys, args);
+    return read(charges, answer) ?? odd();
+  }
+
+  function odd(): never {
+    on.onOdd?.('an answer that is no verdict');
+    throw new Problem('unavailable', 'Redis: an answer that is no verdict', { retryAfterS: 1 });
+  }
+
+  const apart = on.isCluster
+    ? lending({
+        lend: (charges) => count('lend', charges),
+        look: (charges) => count('peek', charges),
+        giveBack: (charges, times) => on.run(GIVE_BACK, charges.map(keyOf), times.map(String)),
+      })
+    : undefined;
+
   async function ask(mode: 'peek' | 'take', asked: readonly Charge[]): Promise<Verdict> {
     const charges = distinct(asked);
     if (charges.length === 0) return { allowed: true, tightest: undefined };
-    return verdictOf(charges, listOf(await on.run(COUNT, charges.map(keyOf), [mode, nowOf(), '', ...limitsOf(charges)])));
+    return apart ? apart[mode](charges) : (await count(mode, charges)).verdict;
   }
-
-  const nowOf = (): string => (on.now ? String(on.now()) : '');
-  /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
-  const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hash(who)}}:${hash(rule.id)}`;
-  const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${partOf(sessionId)}}:${sessionId}`;
-  const generationKey = (part: number): string => `${on.prefix}:generation:{r${part}}`;
 
   return {
     peek: (charges) => ask('peek', charges),
     take: (charges) => ask('take', charges),
 
-    async takeFor(sessionId, always, ifLiving) {
+    async takeFor(id, always, ifLiving) {
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
-      const keys = [generationKey(partOf(sessionId)), revokedKey(sessionId), ...charges.map(keyOf)];
-      const answer = listOf(await on.run(COUNT, keys, ['take', nowOf(), String(first.length), ...limitsOf(charges)]));
-      const [generation, revoked] = answer.slice(-2);
-      return {
-        verdict: verdictOf(charges, answer),
-        revoked: revoked === 1,
-        generation: typeof generation === 'string' && generation !== '' ? generation : undefined,
-        part: partOf(sessionId),
-      };
+      const bucket = bucketOf(id);
+      if (apart)
+        return { ...(await apart.takeFor(count('peek', [], { id, paysOnceRevoked: 0 }), first, charges.slice(first.length))), bucket };
+      const { verdict, revoked, generation } = await count('take', charges, { id, paysOnceRevoked: first.length });
+      return { verdict, revoked, generation, bucket };
     },
 
     async revoke(sessionId, forMs) {
-      if (forMs > 0) await on.run(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
+      if (forMs > 0) await (on.keep ?? on.run)(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
     },
 
     claim: (name, version) =>
-      Promise.all(parts.map(async (part) => String(await on.run(CLAIM, [generationKey(part)], [name, String(version)])))),
+      Promise.all(buckets.map(async (bucket) => String(await on.run(CLAIM, [generationKey(bucket)], [name, String(version)])))),
   };
 }
 
-/** In a cluster each part forgets for itself, so each has a generation beside its revocations. */
-const parts = Array.from({ length: 64 }, (_, part) => part);
+/** In a cluster each place forgets for itself, so each bucket has a generation beside its revocations. */
+const buckets = Array.from({ length: 64 }, (_, bucket) => bucket);
 
-const partOf = (sessionId: string): number => createHash('sha256').update(sessionId).digest().readUInt8() % parts.length;
+/** What the script knows; the bucket is known without it. */
+export type Said = Omit<Answer, 'bucket'>;
 
-const limitsOf = (charges: readonly Charge[]): string[] =>
-  charges.flatMap(({ rule: { limit } }) => [String(limit.max), String(limit.windowMs)]);
-
-const listOf = (answer: unknown): readonly unknown[] => {
-  if (Array.isArray(answer)) return answer;
-  throw new Error('Redis answered something else than a list');
-};
-
-const hash = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 22);
-
-const distinct = (charges: readonly Charge[]): Charge[] =>
-  charges.filter(({ rule, who }, i) => charges.findIndex((other) => other.rule.id === rule.id && other.who === who) === i);
-
-/** The script says: admitted or not, of which charge it speaks, what remains there, and how long until more does. */
-function verdictOf(charges: readonly Charge[], answer: readonly unknown[]): Verdict {
-  const [allowed, which, remaining, resetMs] = answer.map(Number);
-  if (allowed === 1 && which === 0) return { allowed: true, tightest: undefined };
-  const charge = charges[(which ?? 0) - 1];
-  if (!charge || remaining === undefined || resetMs === undefined) throw new Error('Redis answered something else than a verdict');
-  const standing: Standing = { rule: charge.rule, remaining, resetMs };
-  return allowed === 1 ? { allowed: true, tightest: standing } : { allowed: false, refusedBy: standing };
+/** Ids are drawn by chance, so any mixture of their characters spreads them. */
+function bucketOf(sessionId: string): number {
+  let sum = 0;
+  for (let i = 0; i < sessionId.length; i++) sum = (Math.imul(sum, 31) + sessionId.charCodeAt(i)) | 0;
+  return sum & 63;
 }
 
-/** `sliding-list.ts` and the verdict of `memory-counters.ts`, line by line; the same numbers, for Lua's are doubles too. */
-const COUNT = `
-local now = tonumber(ARGV[2])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+const hashed = (text: string): string => hash('sha256', text, 'base64url').slice(0, 22);
 
--- With a session, the first two keys are its generation and its revocation, and a revoked one pays only the first charges.
-local always = tonumber(ARGV[3])
-local before, generation, revoked = 0, '', 0
-local charges = #KEYS
-if always then
-  before = 2
-  generation = redis.call('GET', KEYS[1]) or ''
-  revoked = redis.call('EXISTS', KEYS[2])
-  charges = revoked == 1 and always or #KEYS - 2
-end
+type Facts = { readonly hash: string; readonly max: string; readonly windowMs: string };
 
-local lists = {}
-local refusedBy, longest
-for i = 1, charges do
-  local max, window = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
-  local kept = redis.call('GET', KEYS[before + i])
-  local old = kept and cmsgpack.unpack(kept) or {}
-  local entries, total = {}, 0
-  for j = 1, #old, 2 do
-    if old[j] + window > now then
-      entries[#entries + 1] = old[j]
-      entries[#entries + 1] = old[j + 1]
-      total = total + old[j + 1]
-    end
-  end
-  lists[i] = { entries = entries, total = total, max = max, window = window }
-  if total >= max then
-    local wait = entries[1] + window - now
-    if not longest or wait > longest then refusedBy, longest = i, wait end
-  end
-end
-if refusedBy then return { 0, refusedBy, 0, longest, generation, revoked } end
+const distinct = (charges: readonly Charge[]): readonly Charge[] =>
+  charges.length < 2
+    ? charges
+    : charges.filter(({ rule, who }, i) => charges.findIndex((other) => other.rule.id === rule.id && other.who === who) === i);
 
-if ARGV[1] == 'take' then
-  for i, list in ipairs(lists) do
-    local at = now
-    if list.max > 32 then
-      local slot = math.floor(now * 32 / list.window)
-      at = math.ceil((slot + 1) * list.window / 32)
-    end
-    local entries = list.entries
-    list.total = list.total + 1
-    if #entries > 0 and at <= entries[#entries - 1] then
-      entries[#entries] = entries[#entries] + 1
-    else
-      entries[#entries + 1] = at
-      entries[#entries + 1] = 1
-    end
-    redis.call('SET', KEYS[before + i], cmsgpack.pack(entries), 'PX', math.max(1, entries[#entries - 1] + list.window - now))
-  end
-end
+/** What {@link COUNT} answers; `undefined` for anything else. */
+function read(charges: readonly Charge[], answer: unknown): (Said & Part) | undefined {
+  if (!Array.isArray(answer)) return undefined;
+  const [allowed, which, remaining, resetMs, generation, revoked, ...lent]: unknown[] = answer;
+  if (!isWhole(which) || !isWhole(remaining) || !isWhole(resetMs)) return undefined;
+  const charge = charges[which - 1];
+  if (!charge && !(allowed === 1 && which === 0)) return undefined;
+  const standing = charge && { rule: charge.rule, remaining, resetMs };
+  return {
+    verdict: standing && allowed !== 1 ? { allowed: false, refusedBy: standing } : { allowed: true, tightest: standing },
+    speaksOf: charge,
+    revoked: revoked === 1,
+    generation: typeof generation === 'string' && generation !== '' ? generation : undefined,
+    lent: lent.map(Number),
+  };
+}
 
-local tightest, mostUsed = 1, -1
-for i, list in ipairs(lists) do
-  local used = list.total / list.max
-  if used > mostUsed then tightest, mostUsed = i, used end
-end
-local list = lists[tightest]
-if not list then return { 1, 0, 0, 0, generation, revoked } end
-local reset = #list.entries > 0 and list.entries[1] + list.window - now or 0
-return { 1, tightest, list.max - list.total, reset, generation, revoked }
-`;
-
-const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
-const CLAIM = `
-local name, version = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
-if not name then name, version = ARGV[1], '-1' end
-if tonumber(version) < tonumber(ARGV[2]) then
-  version = ARGV[2]
-  redis.call('SET', KEYS[1], name .. '.' .. version)
-end
-return name .. '.' .. version
-`;
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;

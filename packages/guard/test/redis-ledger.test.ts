@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import { createClient } from '@redis/client';
+import { manualClock } from '../src/clock.ts';
 import { countersConformance } from '../src/counters-conformance.ts';
 import { parseLimits, rulesFor } from '../src/limit.ts';
-import { redisLedger, type RunScript } from '../src/redis-ledger.ts';
+import { redisLedger, type RedisLedgerOptions, type RunScript } from '../src/redis-ledger.ts';
+import { GIVE_BACK } from '../src/redis-scripts.ts';
+import { ledgerConformance } from '../../../test/support/ledger-conformance.ts';
 import { isRedisHere, startRedis } from '../../../test/support/redis.ts';
 
 const redis = isRedisHere || process.env.CI ? await startRedis() : undefined;
@@ -17,58 +20,100 @@ after(async () => {
 const run: RunScript = (script, keys, args) => client.eval(script, { keys: [...keys], arguments: [...args] });
 
 let nth = 0;
-if (redis) countersConformance('counters in Redis', (clock) => redisLedger({ prefix: `t${nth++}`, now: clock.now, run }));
+const newLedger = (more: Partial<RedisLedgerOptions> = {}) => redisLedger({ prefix: `t${nth++}`, run, ...more });
 
-suite('a session and its counters in one trip', { skip: !redis }, () => {
-  const [byIp, byCaller] = rulesFor({ method: 'GET', path: '/notes' }, parseLimits('3 per minute by ip; 2 per minute by caller')).map(
-    (rule) => ({ rule, who: 'a' }),
-  );
-  assert.ok(byIp && byCaller);
+if (redis) {
+  countersConformance('counters in Redis', (clock) => newLedger({ now: clock.now }));
+  ledgerConformance('a ledger in Redis', { make: newLedger, forget: () => client.flushAll() });
+}
 
-  test('a living one pays all, a revoked one only what it owes for its address', async () => {
-    const ledger = redisLedger({ prefix: `t${nth++}`, run });
-    const ask = (sessionId: string) => ledger.takeFor(sessionId, [byIp], [byCaller]);
-    const first = await ask('ses_1');
-    assert.deepEqual(
-      [first.revoked, first.generation, first.verdict.allowed && first.verdict.tightest?.rule],
-      [false, undefined, byCaller.rule],
-    );
-    await ledger.revoke('ses_2', 60_000);
-    const second = await ask('ses_2');
-    assert.deepEqual([second.revoked, second.verdict.allowed], [true, true]);
-    assert.equal(standing(await ledger.peek([byIp])), 1);
-    assert.equal(standing(await ledger.peek([byCaller])), 1);
-    assert.equal((await ask('ses_1')).verdict.allowed, true);
-    const over = await ask('ses_1');
-    assert.equal(over.verdict.allowed, false);
-    assert.equal((await ledger.takeFor('ses_2', [], [])).revoked, true);
-    assert.deepEqual((await ledger.takeFor('ses_1', [], [])).verdict, { allowed: true, tightest: undefined });
+suite('one trip', { skip: !redis }, () => {
+  const charges = rulesFor({ method: 'GET', path: '/notes' }, parseLimits('3 per minute by ip; 2 per minute by caller')).map((rule, i) => ({
+    rule,
+    who: `who ${i}`,
+  }));
+
+  test('is all that a session and its counters take', async () => {
+    let trips = 0;
+    const ledger = newLedger({
+      run(...script) {
+        trips += 1;
+        return run(...script);
+      },
+    });
+    for (let i = 0; i < 5; i++) await ledger.takeFor('ses_1', charges.slice(0, 1), charges.slice(1));
+    assert.equal(trips, 5);
   });
 
-  test('a revocation goes by itself, and not before its time', async () => {
-    const ledger = redisLedger({ prefix: `t${nth++}`, run });
-    await ledger.revoke('ses_1', 150);
-    await ledger.revoke('ses_2', 0);
-    assert.equal((await ledger.takeFor('ses_1', [], [])).revoked, true);
-    assert.equal((await ledger.takeFor('ses_2', [], [])).revoked, false);
-    await new Promise((next) => setTimeout(next, 200));
-    assert.equal((await ledger.takeFor('ses_1', [], [])).revoked, false);
-  });
-
-  test('a Redis that has forgotten cannot hide it', async () => {
-    const ledger = redisLedger({ prefix: `t${nth++}`, run });
-    const claimed = await ledger.claim('g1', 7);
-    assert.deepEqual([...new Set(claimed)], ['g1.7']);
-    assert.deepEqual(await ledger.claim('g2', 6), claimed, 'who comes later finds what is there');
-    for (let i = 0; i < 50; i++) {
-      const { generation, part } = await ledger.takeFor(`ses_${i}`, [], []);
-      assert.equal(generation, claimed[part]);
+  test('what is no answer of ours is unavailable and told, and counts nothing', async () => {
+    const told: string[] = [];
+    for (const nonsense of ['OK', null, 1, [], [1], ['1', '1', '1', '1'], [1, 9, 1, 1, '', 0], [0, 0, 0, 0, '', 0], [0, 1, 0, -5, '', 0]]) {
+      const ledger = newLedger({ run: async () => nonsense, onOdd: (why) => told.push(why) });
+      await assert.rejects(async () => ledger.take(charges), { code: 'unavailable' });
+      await assert.rejects(ledger.takeFor('ses_1', [], charges), { code: 'unavailable' });
     }
-    assert.deepEqual([...new Set(await ledger.claim('g3', 8))], ['g1.8'], 'and raises it');
-    await client.flushAll();
-    for (let i = 0; i < 50; i++) assert.equal((await ledger.takeFor(`ses_${i}`, [], [])).generation, undefined);
+    assert.equal(told.length, 18);
   });
 });
 
-const standing = (verdict: Awaited<ReturnType<ReturnType<typeof redisLedger>['peek']>>): number | undefined =>
-  verdict.allowed ? verdict.tightest?.remaining : 0;
+suite('what was lent in several places', { skip: !redis }, () => {
+  const [wide, narrow] = ['5 per minute', '1 per day'].map((text) => rulesFor({ method: 'GET', path: '/notes' }, parseLimits(text))[0]);
+  assert.ok(wide && narrow);
+  const charges = [
+    { rule: wide, who: 'a' },
+    { rule: narrow, who: 'b' },
+  ];
+
+  /** Two requests of which the second is refused, and something happens before what it was lent is given back. */
+  async function refused(before: (on: { prefix: string; now: () => number; advance: (ms: number) => void }) => Promise<unknown>) {
+    const prefix = `t${nth++}`;
+    const clock = manualClock();
+    const ledger = newLedger({
+      prefix,
+      now: clock.now,
+      isCluster: true,
+      async run(script, keys, args) {
+        if (script === GIVE_BACK) await before({ prefix, ...clock });
+        return run(script, keys, args);
+      },
+    });
+    assert.equal((await ledger.take(charges)).allowed, true);
+    clock.advance(1_000);
+    assert.equal((await ledger.take(charges)).allowed, false);
+    const verdict = await ledger.peek(charges.slice(0, 1));
+    return { left: verdict.allowed && verdict.tightest?.remaining, prefix };
+  }
+
+  test('is given back, and the counter lives as long as before', async () => {
+    const { left, prefix } = await refused(async () => {});
+    assert.equal(left, 4);
+    const lives = await Promise.all((await client.keys(`${prefix}:*`)).map((key) => client.pTTL(key)));
+    assert.equal(lives.length, 2);
+    for (const ms of lives) assert.ok(ms > 50_000, String(ms));
+  });
+
+  test('is not there to be given back when it has left or was forgotten, and nobody else pays for it', async () => {
+    const inPlace = ({ prefix, now }: { prefix: string; now: () => number }) => newLedger({ prefix, now }).take(charges.slice(0, 1));
+    const hasLeft = await refused(async (on) => {
+      on.advance(60_000);
+      await inPlace(on);
+    });
+    assert.equal(hasLeft.left, 4);
+    const wasForgotten = await refused(async (on) => {
+      await client.flushAll();
+      on.advance(1);
+      await inPlace(on);
+    });
+    assert.equal(wasForgotten.left, 4);
+    assert.equal((await refused(() => client.flushAll())).left, 5);
+  });
+
+  test('counts until it is given back, and for good where that fails', async () => {
+    const { left } = await refused(async (on) => {
+      const verdict = await newLedger(on).peek(charges.slice(0, 1));
+      assert.equal(verdict.allowed && verdict.tightest?.remaining, 3);
+      throw new Error('away');
+    });
+    assert.equal(left, 3);
+  });
+});

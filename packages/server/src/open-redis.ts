@@ -1,11 +1,12 @@
-import { type Clock, type RedisLedger, redisLedger } from '@portcullis/guard';
+import type { Clock, RedisLedger } from '@portcullis/guard';
 import type { AskedSessions } from './domain/session/asked-sessions.ts';
 import type { RevokedSessions } from './domain/session/revoked-sessions.ts';
 import { newId } from './lib/id.ts';
 import { serverLog } from './lib/server-log.ts';
+import { reachRedis } from './reach-redis.ts';
 import type { Settings } from './settings/table.ts';
 import { greet, type Greeting } from './storage/redis/greet.ts';
-import { openRedis, type RedisLink } from './storage/redis/redis-link.ts';
+import type { RedisLink } from './storage/redis/redis-link.ts';
 import { orPending, sharedRevocations, type SharedRevocations, tellEnded } from './storage/redis/shared-revocations.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
 
@@ -13,37 +14,48 @@ import type { SqlStore } from './storage/sql/sql-store.ts';
 export type SharedRedis = {
   readonly link: RedisLink;
   readonly ledger: RedisLedger;
-  /** What it said of itself when it was last connected to; `undefined` while it is away. */
-  readonly greeting: () => Greeting | undefined;
+  /** Another number whenever it, or one of its nodes, is another one than before; `undefined` while it is away. */
+  readonly run: () => number | undefined;
+  /** Why it may lose what it is told. */
+  readonly mayForget: () => string | undefined;
   /** Told of each change. */
   readonly onChange: (listener: (isUp: boolean) => void) => void;
 };
 
 /** Opens the way to Redis, where one is set. The link comes up by itself; nothing waits for it. */
 export async function openSharedRedis(
-  { redisUrl, redisPassword, redisTimeoutMs }: Settings,
+  settings: Settings,
   store: SqlStore,
   told: (isUp: boolean, why: string) => void = () => {},
 ): Promise<SharedRedis | undefined> {
+  const { redisUrl } = settings;
   if (redisUrl === undefined) return undefined;
-  const name = (await store.number()).toString(36);
-  let greeting: Greeting | undefined;
+  const greetings = new Map<string, Greeting>();
+  let run = 0;
   const listeners: ((isUp: boolean) => void)[] = [];
-  const link = openRedis({
-    url: redisUrl,
-    password: redisPassword,
-    timeoutMs: redisTimeoutMs,
-    async greet(command) {
-      greeting = undefined;
-      greeting = await greet(command);
+  const { link, ledger } = reachRedis(
+    { ...settings, redisUrl },
+    {
+      prefix: `portcullis:${(await store.number()).toString(36)}`,
+      async greet(command, near) {
+        const greeting = await greet(command, near);
+        const place = near('');
+        if (greetings.get(place)?.runId !== greeting.runId) run += 1;
+        greetings.set(place, greeting);
+      },
+      onChange(isUp, why) {
+        told(isUp, why);
+        for (const listener of listeners) listener(isUp);
+      },
     },
-    onChange(isUp, why) {
-      told(isUp, why);
-      for (const listener of listeners) listener(isUp);
-    },
-  });
-  const ledger = redisLedger({ run: link.run, prefix: `portcullis:${name}` });
-  return { link, ledger, greeting: () => (link.isUp() ? greeting : undefined), onChange: (listener) => void listeners.push(listener) };
+  );
+  return {
+    link,
+    ledger,
+    run: () => (link.isUp() ? run : undefined),
+    mayForget: () => [...greetings.values()].find(({ mayForget }) => mayForget !== undefined)?.mayForget,
+    onChange: (listener) => void listeners.push(listener),
+  };
 }
 
 /** The revocations of a server whose Redis others share. */
@@ -51,16 +63,13 @@ export function shareRevocations(redis: SharedRedis, store: SqlStore, clock: Clo
   return (asked) => {
     const revocations = sharedRevocations({
       ledger: redis.ledger,
-      run() {
-        const greeting = redis.greeting();
-        return greeting?.mayForget === undefined ? greeting?.run : undefined;
-      },
+      run: () => (redis.mayForget() === undefined ? redis.run() : undefined),
       sessions: store.sessions,
       asked,
       clock,
       onChange(isBelieved) {
         if (isBelieved) return serverLog.info('sessions are asked of Redis, with the limits');
-        const why = redis.greeting()?.mayForget;
+        const why = redis.mayForget();
         serverLog.warn({ ...(why !== undefined && { why }) }, 'sessions are asked of the database, each time, until Redis can be believed');
       },
     });

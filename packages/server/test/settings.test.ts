@@ -320,7 +320,27 @@ test('a database and a Redis are named by URLs, and shown without their password
   assert.equal(shown('REDIS_URL', 'rediss://me:pass@r:6380/2'), 'rediss://me@r:6380/2');
   for (const wrong of ['postgres://db/x', 'postgres://me@db', 'postgres://me@db/', 'postgres:///x', 'mysql://me@db/x'])
     assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_DATABASE_URL: wrong } }), /^PORTCULLIS_DATABASE_URL/);
-  for (const wrong of ['redis://', 'http://r', 'r:6379']) assert.match(mistakeOf(env('REDIS_URL', wrong)), /^PORTCULLIS_REDIS_URL/);
+  for (const url of ['unix:///run/redis.sock?db=2', 'redis+sentinel://a:1,b/main/3', 'rediss+cluster://me@a,b'])
+    assert.equal(shown('REDIS_URL', url), url);
+  for (const wrong of ['redis://', 'http://r', 'r:6379', 'redis+sentinel://a', 'redis+cluster://a/2'])
+    assert.match(mistakeOf(env('REDIS_URL', wrong)), /^PORTCULLIS_REDIS_URL/);
+});
+
+test('what is set for a way to Redis that is not taken is a mistake', () => {
+  const shared = { ...served, PORTCULLIS_DATABASE_URL: 'postgres://me@db/x', PORTCULLIS_REDIS_URL: 'redis://r' };
+  for (const [name, value, url] of [
+    ['REDIS_TLS_CA_FILE', 'ca.pem', 'rediss://r'],
+    ['REDIS_SENTINEL_PASSWORD', 'x', 'rediss+sentinel://r/main'],
+  ] as const) {
+    const env = { ...shared, [`PORTCULLIS_${name}`]: value };
+    assert.match(
+      mistakeOf({ mode: 'serve', env }),
+      new RegExp(`^PORTCULLIS_${name} .*PORTCULLIS_REDIS_URL \\(environment, "redis://r"\\)`),
+    );
+    settingsOf({ mode: 'serve', env: { ...env, PORTCULLIS_REDIS_URL: url } });
+  }
+  assert.equal(settingsOf({ mode: 'serve', env: shared }).settings.redisWaitReplicas, undefined);
+  assert.equal(settingsOf({ mode: 'serve', env: { ...shared, PORTCULLIS_REDIS_WAIT_REPLICAS: '2' } }).settings.redisWaitReplicas, 2);
 });
 
 test('what is shown can be set again and gives the same settings', () => {

@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { cidrBlock, type Limit, parseDuration, parseLimits, showDuration } from '@portcullis/guard';
+import { readRedisUrl, redisUrlForms, showRedisUrl } from '../lib/redis-url.ts';
 
 /** How a text becomes a value, and how the value is shown. `parse(show(value))` is the value again, but for a secret. */
 export type Kind<T> = {
@@ -165,18 +166,12 @@ function isDecodable({ username, password: secretPart, pathname }: URL): boolean
 
 /** The URL may hold a password, which is not shown. */
 export const redisUrl: Kind<string> = {
-  takes: '"redis://HOST:PORT/DATABASE", or "rediss://…" over TLS',
+  takes: redisUrlForms,
   parse(text) {
-    const url = URL.parse(text);
-    if (!url?.hostname || !['redis:', 'rediss:'].includes(url.protocol) || !/^\/?\d*$/.test(url.pathname) || !isDecodable(url))
-      throw new Error(`this is not ${redisUrl.takes}`);
+    readRedisUrl(text);
     return text;
   },
-  show(text) {
-    const url = new URL(text);
-    url.password = '';
-    return url.href;
-  },
+  show: showRedisUrl,
 };
 
 /** RFC 8414 section 2: https, no query, no fragment. No slash at the end, so that there is one spelling. */

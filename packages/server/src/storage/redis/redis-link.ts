@@ -1,163 +1,154 @@
 import { createHash } from 'node:crypto';
-import { createClient, ErrorReply } from '@redis/client';
-import { Problem } from '../../domain/problem.ts';
+import type { ConnectionOptions } from 'node:tls';
+import { ErrorReply } from '@redis/client';
+import { readRedisUrl, type RedisUrl, showRedisAddress } from '../../lib/redis-url.ts';
+import { openCluster, type RedisCluster } from './redis-cluster.ts';
+import { openMaster } from './redis-master.ts';
+import { away, type Command, reasonOf } from './redis-node.ts';
+import { openSentinels } from './redis-sentinels.ts';
 
 /** The way to Redis: every call ends within our own deadline, and while Redis is away each is refused at once. */
 export interface RedisLink {
   /** @throws {Problem} `unavailable` */
   run(script: string, keys: readonly string[], args: readonly string[]): Promise<unknown>;
-  /** @throws {Problem} `unavailable` */
+  /** As `run`, for what must not be lost: ends well once replicas have it too, where there are any. @throws {Problem} `unavailable` */
+  keep(script: string, keys: readonly string[], args: readonly string[]): Promise<unknown>;
+  /** In a cluster the first word behind the command is its key. @throws {Problem} `unavailable` */
   command(...words: readonly string[]): Promise<unknown>;
+  /** In a cluster: whether all of it is there. While a part is away, calls for the others are answered. */
   isUp(): boolean;
+  /** All keys of one script must be of one slot, then. */
+  readonly isCluster: boolean;
   close(): void;
 }
 
 export type RedisLinkOptions = {
-  /** `redis://`, `rediss://` or `unix:` */
+  /** As {@link readRedisUrl} reads it. */
   readonly url: string;
   /** Where the URL has none. */
   readonly password?: string | undefined;
+  readonly sentinelPassword?: string | undefined;
+  /** The authorities whose certificates are believed over TLS, as PEM; those that Node believes by default. */
+  readonly ca?: string | undefined;
+  /** How many replicas must have what is kept; `undefined`: one, while there is any. */
+  readonly waitReplicas?: number | undefined;
   readonly timeoutMs: number;
   /**
    * Told of each new connection before anybody else may use it: who has restarted is not who he was. While it rejects, the
-   * link stays down.
+   * link stays down. In a cluster each node with keys is greeted for itself, and `near` makes of a name one that it has.
    */
-  readonly greet: (command: RedisLink['command']) => Promise<void>;
+  readonly greet: (command: Command, near: (key: string) => string) => Promise<void>;
   /** Told when the link goes up or down, also when it is down from the start. */
   readonly onChange?: (isUp: boolean, why: string) => void;
+  /** Told of a refusal that is Redis's answer to this one call: somebody else's value under our key, or a fault of ours. */
+  readonly onOdd?: (why: string) => void;
 };
 
-/** So many calls in a row that come to nothing, and Redis counts as away. */
-const FAILURES = 3;
-const RETRY_MS = 200;
+/** Opens the link, and keeps it. @returns at once. */
+export function openRedis(options: RedisLinkOptions): RedisLink {
+  const url = readRedisUrl(options.url);
+  const { ask, keep, isUp, close } = reachOf(url, options);
 
-type Client = ReturnType<typeof connectTo>['client'];
-
-/**
- * Opens the link, and keeps it: a connection that breaks, or on which several answers in a row do not come in time, is
- * dropped with all that waits on it, and a new one is tried for five times a second until Redis is back. @returns at once.
- */
-export function openRedis({ url, password, timeoutMs, greet, onChange }: RedisLinkOptions): RedisLink {
-  let client: Client | undefined;
-  let failures = 0;
-  let isClosed = false;
-  let told: boolean | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  void connect();
-
-  async function connect(): Promise<void> {
-    let fresh: Client | undefined;
+  async function whole(answer: Promise<unknown>): Promise<unknown> {
     try {
-      const opened = connectTo(url, password, timeoutMs);
-      const current = (fresh = opened.client);
-      current.on('error', (error) => drop(current, error.message));
-      await within(timeoutMs, opened.ready);
-      await greet((...words) => within(timeoutMs, current.sendCommand([...words])));
-      if (isClosed) throw new Error('closed');
-      client = current;
-      failures = 0;
-      tell(true, 'connected');
+      return await answer;
     } catch (error) {
-      fresh?.destroy();
-      tell(false, error instanceof Error ? error.message : 'unknown');
-      again();
+      if (!(error instanceof ErrorReply)) throw error;
+      options.onOdd?.(error.message);
+      throw away(error.message);
     }
   }
 
-  function tell(isUp: boolean, why: string): void {
-    if (told === isUp || isClosed) return;
-    told = isUp;
-    onChange?.(isUp, why);
-  }
-
-  function again(): void {
-    if (!isClosed) timer = setTimeout(() => void connect(), RETRY_MS).unref();
-  }
-
-  function drop(broken: Client, why: string): void {
-    if (broken !== client) return;
-    client = undefined;
-    broken.destroy();
-    tell(false, why);
-    again();
-  }
-
-  async function call(ask: (client: Client) => Promise<unknown>): Promise<unknown> {
-    const current = client;
-    if (!current) throw away('away');
+  async function run(how: RedisCluster['ask'], script: string, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+    const [key = ''] = keys;
+    const rest = [String(keys.length), ...keys, ...args];
     try {
-      const answer = await within(timeoutMs, ask(current));
-      failures = 0;
-      return answer;
+      return await how(key, ['EVALSHA', shaOf(script), ...rest]);
     } catch (error) {
-      const why = error instanceof Error ? error.message : 'unknown';
-      if (error instanceof ErrorReply && !passing.test(why)) throw error;
-      failures += 1;
-      if (failures >= FAILURES || isOther.test(why)) drop(current, why);
-      throw away(why);
+      if (!(error instanceof ErrorReply && error.message.startsWith('NOSCRIPT'))) throw error;
+      return how(key, ['EVAL', script, ...rest]);
     }
   }
-
-  const shas = new Map<string, string>();
-  const shaOf = (script: string): string => {
-    const known = shas.get(script) ?? createHash('sha1').update(script).digest('hex');
-    shas.set(script, known);
-    return known;
-  };
 
   return {
-    async run(script, keys, args) {
-      const rest = [String(keys.length), ...keys, ...args];
-      try {
-        return await call((current) => current.sendCommand(['EVALSHA', shaOf(script), ...rest]));
-      } catch (error) {
-        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
-        return call((current) => current.sendCommand(['EVAL', script, ...rest]));
-      }
-    },
-    command: (...words) => call((current) => current.sendCommand([...words])),
-    isUp: () => client !== undefined,
+    run: (script, keys, args) => whole(run(ask, script, keys, args)),
+    keep: (script, keys, args) => whole(run(keep, script, keys, args)),
+    command: (...words) => whole(ask(words[1] ?? '', words)),
+    isUp,
+    isCluster: url.kind === 'cluster',
+    close,
+  };
+}
+
+const shas = new Map<string, string>();
+
+function shaOf(script: string): string {
+  const sha = shas.get(script) ?? createHash('sha1').update(script).digest('hex');
+  shas.set(script, sha);
+  return sha;
+}
+
+/** One Redis and the one that sentinels name are a cluster of one, to those who ask. */
+function reachOf(url: RedisUrl, options: RedisLinkOptions): RedisCluster {
+  const { greet, onChange, waitReplicas: replicas, timeoutMs, ca } = options;
+  const tls: ConnectionOptions | undefined = url.isTls ? { ...(ca !== undefined && { ca }) } : undefined;
+  const manners = { username: url.username, password: url.password ?? options.password, tls, timeoutMs };
+  if (url.kind === 'cluster') return openCluster({ seeds: url.seeds, manners, replicas, greet, onChange });
+
+  const same = (key: string): string => key;
+  const toMaster = {
+    replicas,
+    onChange,
+    greet: (command: Command) => greet(command, same),
+    manners: { ...manners, database: url.database },
+  };
+  if (url.kind === 'one') return oneOf(openMaster({ ...toMaster, where: () => url.address }));
+
+  const sentinels = openSentinels(url.sentinels, url.master, { tls, timeoutMs, password: options.sentinelPassword });
+  let current: string | undefined;
+  /** The old master may not know yet that it is none any more: whoever stays with it writes what nobody will read. */
+  const where = async () => {
+    const address = await sentinels.master();
+    const [before, now] = [current, showRedisAddress(address)];
+    current = now;
+    if (before !== undefined && now !== before) master.drop(`the sentinels name ${now} in place of ${before}`);
+    return address;
+  };
+  const master = openMaster({ ...toMaster, where });
+  // While no sentinel answers, nothing is known to have changed.
+  const watch = setInterval(() => void where().catch(() => {}), WATCH_MS).unref();
+  const one = oneOf(master);
+  return {
+    ...one,
     close() {
-      isClosed = true;
-      clearTimeout(timer);
-      client?.destroy();
-      client = undefined;
+      clearInterval(watch);
+      one.close();
+      sentinels.close();
     },
   };
 }
 
-/** Said by a Redis that is there and cannot serve us: starting, a replica, full, busy with somebody's script, part of a cluster, not ours to write to. */
-const passing =
-  /^(LOADING|READONLY|OOM|BUSY|UNKILLABLE|MASTERDOWN|MISCONF|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|MOVED|CROSSSLOT)\b/;
+/** How soon a failover is noticed of which the old master does not tell. */
+const WATCH_MS = 1_000;
 
-/** It is not the one any more that was greeted. */
-const isOther = /^(READONLY|NOAUTH|NOPERM|WRONGPASS|MOVED|CROSSSLOT)\b/;
-
-const away = (why: string): Problem => new Problem('unavailable', `Redis: ${why}`, { retryAfterS: 1 });
-
-/** One connection, which is not mended: what is queued on a broken one has lost its meaning. */
-function connectTo(url: string, password: string | undefined, timeoutMs: number) {
-  const client = createClient({
-    url,
-    ...(password !== undefined && { password }),
-    disableOfflineQueue: true,
-    socket: { connectTimeout: timeoutMs, reconnectStrategy: false },
-  });
-  const opened = new Promise<void>((done, failed) => {
-    client.once('error', failed);
-    client.connect().then(() => done(), failed);
-  });
-  return { client, ready: opened };
+function oneOf(master: ReturnType<typeof openMaster>): RedisCluster {
+  const alone = async (answer: Promise<unknown>): Promise<unknown> => {
+    try {
+      return await answer;
+    } catch (error) {
+      const why = reasonOf(error);
+      if (!(error instanceof ErrorReply) || !isClustered.test(why)) throw error;
+      master.drop(`${why}: a node of a cluster, whose URL begins with redis+cluster`);
+      throw away(why);
+    }
+  };
+  return {
+    ask: (_, words) => alone(master.ask(words)),
+    keep: (_, words) => alone(master.keep(words)),
+    isUp: master.isUp,
+    close: master.close,
+  };
 }
 
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`no answer within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
+/** What only a node of a cluster says. */
+const isClustered = /^(MOVED|ASK|TRYAGAIN|CROSSSLOT|CLUSTERDOWN)\b/;

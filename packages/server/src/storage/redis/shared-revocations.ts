@@ -14,11 +14,11 @@ export interface SharedRevocations extends RevokedSessions {
   isBelieved(): boolean;
 }
 
-type Said = Pick<RedisAnswer, 'revoked' | 'generation' | 'part'>;
+type Said = Pick<RedisAnswer, 'revoked' | 'generation' | 'bucket'>;
 
 export type SharedRevocationsOptions = {
   readonly ledger: RedisLedger;
-  /** Which Redis the ledger speaks to: another number for each start of each server; `undefined` while it is away or may lose what it was told. */
+  /** Which Redis the ledger speaks to: another number whenever it, or a part of it, is another one; `undefined` while it is away or may lose what it was told. */
   readonly run: () => number | undefined;
   readonly sessions: Pick<Sessions, 'listRevoked' | 'keysVersion'>;
   /** The truth, and what follows the keys. */
@@ -38,7 +38,7 @@ const BATCH = 500;
 /** A Redis that has been told everything. */
 type Known = {
   readonly run: number;
-  /** What it says, part by part, for as long as it has forgotten nothing, and keys have not changed. */
+  /** What it says, bucket by bucket, for as long as it has forgotten nothing, and keys have not changed. */
   readonly generations: readonly string[];
   readonly keysVersion: number;
   /** What ended before is there, but for what was committed late. */
@@ -81,7 +81,7 @@ export function sharedRevocations({ ledger, run, sessions, asked, clock, onChang
     isBehind = false;
     const generations = before && isCurrent ? before.generations : await ledger.claim(newId('instance'), keysVersion);
     const since = clock.now();
-    const isNews = !before || !generations.every((text, part) => nameOf(text) === nameOf(before.generations[part]));
+    const isNews = !before || !generations.every((text, bucket) => nameOf(text) === nameOf(before.generations[bucket]));
     if (isNews) recently.clear();
     const ended = await sessions.listRevoked(since, isNews ? undefined : before.since - COMMIT_WITHIN_MS);
     await tell(ended.filter(({ id }) => !recently.has(id)));
@@ -115,7 +115,7 @@ export function sharedRevocations({ ledger, run, sessions, asked, clock, onChang
   async function judge(sessionId: string, said: Said | undefined): Promise<boolean> {
     if (said?.revoked) return true;
     if (said && known && isBelieved()) {
-      const expected = known.generations[said.part];
+      const expected = known.generations[said.bucket];
       if (said.generation === expected) return false;
       if (nameOf(said.generation) !== nameOf(expected)) believe(undefined);
       isBehind = true;

@@ -1,0 +1,120 @@
+/**
+ * `sliding-list.ts` and the verdict of `memory-counters.ts`, line by line; the same numbers, for Lua's are doubles too.
+ *
+ * KEYS: with a session its generation and its revocation, then a counter for each charge. ARGV: `peek`, `take`, or `lend` for a
+ * take that may be taken back; epoch milliseconds, or '' for Redis's own; with a session how many charges it pays once it is
+ * revoked, else ''; then for each charge its limit's max and window.
+ *
+ * Answers: 1 or 0 for admitted or not; of which charge it speaks, from 1, 0 without any; what remains there; how long until more
+ * does; the generation; 1 for revoked; and what was lent, for each charge under which time.
+ */
+export const COUNT = `
+local now = tonumber(ARGV[2])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- With a session, the first two keys are its generation and its revocation, and a revoked one pays only the first charges.
+local always = tonumber(ARGV[3])
+local before, generation, revoked = 0, '', 0
+local charges = #KEYS
+if always then
+  before = 2
+  generation = redis.call('GET', KEYS[1]) or ''
+  revoked = redis.call('EXISTS', KEYS[2])
+  charges = revoked == 1 and always or #KEYS - 2
+end
+
+local lists = {}
+local refusedBy, longest
+for i = 1, charges do
+  local max, window = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
+  local kept = redis.call('GET', KEYS[before + i])
+  local old = kept and cmsgpack.unpack(kept) or {}
+  local entries, total = {}, 0
+  for j = 1, #old, 2 do
+    if old[j] + window > now then
+      entries[#entries + 1] = old[j]
+      entries[#entries + 1] = old[j + 1]
+      total = total + old[j + 1]
+    end
+  end
+  lists[i] = { entries = entries, total = total, max = max, window = window }
+  if total >= max then
+    local wait = entries[1] + window - now
+    if not longest or wait > longest then refusedBy, longest = i, wait end
+  end
+end
+if refusedBy then return { 0, refusedBy, 0, longest, generation, revoked } end
+
+local answer = { 1, 0, 0, 0, generation, revoked }
+if ARGV[1] ~= 'peek' then
+  for i, list in ipairs(lists) do
+    local at = now
+    if list.max > 32 then
+      local slot = math.floor(now * 32 / list.window)
+      at = math.ceil((slot + 1) * list.window / 32)
+    end
+    local entries = list.entries
+    list.total = list.total + 1
+    if #entries > 0 and at <= entries[#entries - 1] then
+      entries[#entries] = entries[#entries] + 1
+    else
+      entries[#entries + 1] = at
+      entries[#entries + 1] = 1
+    end
+    redis.call('SET', KEYS[before + i], cmsgpack.pack(entries), 'PX', math.max(1, entries[#entries - 1] + list.window - now))
+    if ARGV[1] == 'lend' then answer[#answer + 1] = entries[#entries - 1] end
+  end
+end
+
+local tightest, mostUsed = 1, -1
+for i, list in ipairs(lists) do
+  local used = list.total / list.max
+  if used > mostUsed then tightest, mostUsed = i, used end
+end
+local list = lists[tightest]
+if list then
+  answer[2] = tightest
+  answer[3] = list.max - list.total
+  answer[4] = #list.entries > 0 and list.entries[1] + list.window - now or 0
+end
+return answer
+`;
+
+/**
+ * KEYS: counters. ARGV: for each the time under which one request was lent. What has left meanwhile, or was forgotten with its
+ * counter, is not there to be taken back.
+ */
+export const GIVE_BACK = `
+for i, key in ipairs(KEYS) do
+  local at, kept = tonumber(ARGV[i]), redis.call('GET', key)
+  local old, entries = kept and cmsgpack.unpack(kept) or {}, {}
+  for j = 1, #old, 2 do
+    local count = old[j] == at and old[j + 1] - 1 or old[j + 1]
+    if count > 0 then
+      entries[#entries + 1] = old[j]
+      entries[#entries + 1] = count
+    end
+  end
+  if kept then
+    if #entries > 0 then redis.call('SET', key, cmsgpack.pack(entries), 'KEEPTTL') else redis.call('DEL', key) end
+  end
+end
+return {}
+`;
+
+/** KEYS: a revocation. ARGV: for how many milliseconds. */
+export const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
+
+/** KEYS: the generation of a bucket. ARGV: a name for one that has none, the version that it has at least. */
+export const CLAIM = `
+local name, version = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
+if not name then name, version = ARGV[1], '-1' end
+if tonumber(version) < tonumber(ARGV[2]) then
+  version = ARGV[2]
+  redis.call('SET', KEYS[1], name .. '.' .. version)
+end
+return name .. '.' .. version
+`;
