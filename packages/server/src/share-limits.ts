@@ -1,12 +1,9 @@
 import { type Clock, type Counters, redisLedger } from '@portcullis/guard';
-import { every } from './lib/every.ts';
-import { newId } from './lib/id.ts';
 import { sha256 } from './lib/seal.ts';
 import { serverLog } from './lib/server-log.ts';
 import type { Settings } from './settings/table.ts';
 import { openRedis } from './storage/redis/redis-link.ts';
 import { sharedCounters } from './storage/redis/shared-counters.ts';
-import type { SqlStore } from './storage/sql/sql-store.ts';
 
 /** How limits are counted by all instances together. */
 export type SharedLimits = {
@@ -16,41 +13,29 @@ export type SharedLimits = {
 };
 
 /**
- * Opens the way to Redis, and says in the store that this instance lives, so that each knows its share of a limit while
- * Redis is away. The link comes up by itself; nothing waits for it.
+ * Opens the way to Redis. The link comes up by itself; nothing waits for it.
+ * @param on.instances how many live: each counts its share of a limit while Redis is away.
  */
-export async function shareLimits(
+export function shareLimits(
   { redisUrl, redisPassword, redisTimeoutMs }: Settings,
-  { issuer, store, clock }: { issuer: string; store: SqlStore; clock: Clock },
+  { issuer, instances, clock }: { issuer: string; instances: () => number; clock: Clock },
   held: AsyncDisposableStack,
-): Promise<SharedLimits | undefined> {
+): SharedLimits | undefined {
   if (redisUrl === undefined) return undefined;
-  const id = newId('instance');
-  let instances = 1;
-  const beat = async (): Promise<void> => {
-    instances = await store.instances.beat(id, clock.now());
-  };
-  await beat();
-  held.defer(() => store.instances.leave(id).catch(() => {})); // after the last beat: what is deferred last is done first
-  every(held, BEAT_MS, beat);
-
   const link = openRedis({
     url: redisUrl,
     password: redisPassword,
     timeoutMs: redisTimeoutMs,
     greet: refuseReplica,
     onChange(isUp, why) {
-      if (isUp) return serverLog.info({ instances }, 'Redis is there: limits are shared');
-      serverLog.error({ why, instances }, 'Redis is away: each instance counts its share of every limit');
+      if (isUp) return serverLog.info({ instances: instances() }, 'Redis is there: limits are shared');
+      serverLog.error({ why, instances: instances() }, 'Redis is away: each instance counts its share of every limit');
     },
   });
   held.defer(link.close);
   const ledger = redisLedger({ run: link.run, prefix: `portcullis:${sha256(issuer).slice(0, 8)}` });
-  return { isUp: link.isUp, over: (local) => sharedCounters({ redis: ledger, isUp: link.isUp, local, instances: () => instances, clock }) };
+  return { isUp: link.isUp, over: (local) => sharedCounters({ redis: ledger, isUp: link.isUp, local, instances, clock }) };
 }
-
-/** How soon after its start the others know of an instance. */
-const BEAT_MS = 2_000;
 
 /** A replica takes no writes, nor does one that is full or broken: limits would not be counted by it. */
 async function refuseReplica(command: (...words: readonly string[]) => Promise<unknown>): Promise<void> {

@@ -7,6 +7,7 @@ import { logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
+import { heartbeat } from './heartbeat.ts';
 import { openHouse } from './house.ts';
 import type { Server } from './http/server.ts';
 import { makeWire } from './http/wire.ts';
@@ -158,7 +159,10 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     ipv6Prefix: settings.ipv6Prefix,
     refusal: wireRefusals(house),
   });
-  const sharedLimits = await shareLimits(settings, { issuer, store: house.store, clock }, held);
+  const instances = house.store.time
+    ? await heartbeat({ instances: house.store.instances, keyRing: services.keyRing, clock }, held)
+    : () => 1;
+  const sharedLimits = shareLimits(settings, { issuer, instances, clock }, held);
   const { app, limitCounters, tend } = await makeApp({
     settings,
     issuer,

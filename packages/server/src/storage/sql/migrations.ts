@@ -129,4 +129,13 @@ export const migrations: Record<string, Migration> = {
         .execute();
     },
   },
+
+  '0006_instance_keys': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('instances')
+        .addColumn('keys_version', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
+    },
+  },
 };
