@@ -46,7 +46,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   const store = openStoreAt(settings);
   held.defer(store.close);
   await firstOf(settings, store.migrate());
-  const hashes = hashPool();
+  const hashes = hashPool({ sharers: settings.workers });
   held.defer(hashes.close);
 
   const ring = keyRing({ keys: store.keys, clock, secrets });
