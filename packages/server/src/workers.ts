@@ -21,18 +21,18 @@ type Reading = Extract<Word, { read: number }>;
 
 type Worker = {
   readonly child: ChildProcess;
-  readonly begunAt: number;
   readonly ready: Promise<Ready>;
   /** How it ended. */
   readonly gone: Promise<string>;
-  serves: boolean;
+  /** From when on it was ready for callers. */
+  servesSince: number | undefined;
   /** How often it was looked at since it last said that it is alive. */
   silent: number;
   /** What it last said of itself. */
   reading: Reading | undefined;
 };
 
-/** One that lived so long was well: another is started at once. */
+/** One that served so long was well: another is started at once. */
 const WELL_MS = 10_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
@@ -90,7 +90,7 @@ export async function startWorkers({ env, flags }: Pick<Sources, 'env' | 'flags'
     const child = fork(program, { serialization: 'advanced' });
     const { promise: ready, resolve, reject } = Promise.withResolvers<Ready>();
     const { promise: gone, resolve: goes } = Promise.withResolvers<string>();
-    const worker: Worker = { child, begunAt: clock.now(), ready, gone, serves: false, silent: 0, reading: undefined };
+    const worker: Worker = { child, ready, gone, servesSince: undefined, silent: 0, reading: undefined };
     workers.add(worker);
     ready.catch(() => {}); // whoever keeps it hears of its end
     child.on('message', (word: Word) => {
@@ -98,7 +98,7 @@ export async function startWorkers({ env, flags }: Pick<Sources, 'env' | 'flags'
       if (word === 'alive') return;
       if ('mistakes' in word) return reject(new Mistake(...word.mistakes));
       if ('read' in word) return void (worker.reading = word);
-      worker.serves = true;
+      worker.servesSince = clock.now();
       resolve(word.ready);
     });
     child.on('error', (error) => leave(error.message)); // it could not be started, or be told something
@@ -119,7 +119,8 @@ export async function startWorkers({ env, flags }: Pick<Sources, 'env' | 'flags'
     for (let pauseMs = 0; !ending.signal.aborted;) {
       const why = await worker.gone;
       if (ending.signal.aborted) return;
-      pauseMs = clock.now() - worker.begunAt >= WELL_MS ? 0 : Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * pauseMs));
+      pauseMs =
+        clock.now() - (worker.servesSince ?? Infinity) >= WELL_MS ? 0 : Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, 2 * pauseMs));
       counted = mergeMetrics([counted, shown('portcullis_workers_replaced_total', 1)]);
       serverLog.error({ worker: worker.child.pid, why, pauseMs }, 'a worker has ended: another takes its place');
       await wait(pauseMs, undefined, { signal: ending.signal, ref: false }).catch(() => {});
@@ -134,7 +135,7 @@ export async function startWorkers({ env, flags }: Pick<Sources, 'env' | 'flags'
 
   function killStuck(): void {
     for (const worker of workers) {
-      if (!worker.serves || ending.signal.aborted || ++worker.silent < MOST_SILENT) continue;
+      if (worker.servesSince === undefined || ending.signal.aborted || ++worker.silent < MOST_SILENT) continue;
       serverLog.error({ worker: worker.child.pid }, 'a worker is stuck: it is killed');
       worker.child.kill('SIGKILL');
     }
@@ -156,7 +157,7 @@ export async function startWorkers({ env, flags }: Pick<Sources, 'env' | 'flags'
   /** What each worker says of itself now; of one that does not say it in time, `undefined`. */
   async function readAll(): Promise<(readonly [Worker, Reading | undefined])[]> {
     const number = ++asked;
-    const serving = [...workers].filter(({ serves }) => serves);
+    const serving = [...workers].filter(({ servesSince }) => servesSince !== undefined);
     const isIn = ({ reading }: Worker): boolean => reading?.read === number;
     for (const { child } of serving) send(child, { read: number });
     const until = clock.now() + READ_MS;
