@@ -4,6 +4,7 @@ import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { start as startServer } from '../packages/server/src/start.ts';
 import { type Program, runCommand, shared, until } from './support/program.ts';
 import { without } from './support/needs.ts';
 import { isPostgresHere } from './support/postgres.ts';
@@ -138,10 +139,11 @@ describe('two workers on one port', { skip, timeout: 120_000 }, () => {
     const isLogin = ({ act }: { act?: string }): boolean => act === 'login';
     const before = linesIn(log).filter(isLogin).length;
     const { device } = await logIn(program);
-    let [logins, isEnding] = [1, false];
+    const enough = new AbortController();
+    let logins = 1;
     const wrong: unknown[] = [];
     const lines = Array.from({ length: 4 }, async () => {
-      while (!isEnding) {
+      while (!enough.signal.aborted) {
         const { status } = await program.ask('POST', '/login', { json: { ...alice, device_token: device } });
         if (status === 200) logins += 1;
         else wrong.push(status);
@@ -153,7 +155,7 @@ describe('two workers on one port', { skip, timeout: 120_000 }, () => {
     await until(() => program.output().match(/"msg":"reloaded"/g)?.length === 2);
     const sofar = logins;
     await until(() => logins > sofar + 20);
-    isEnding = true;
+    enough.abort();
     await Promise.all(lines);
     const stopped = program.stop();
     await wait(150);
@@ -193,6 +195,20 @@ describe('two workers on one port', { skip, timeout: 120_000 }, () => {
     await until(() => !pids.some(isAlive));
     await assert.rejects(program.ask('GET', '/healthz', { from: '127.0.0.2' }), { code: 'ECONNREFUSED' });
   });
+});
+
+test("a program of one's own is not started several times behind its back", async () => {
+  const settings = {
+    WORKERS: '2',
+    DATABASE_URL: 'postgres://x@127.0.0.1:1/x',
+    REDIS_URL: 'redis://127.0.0.1:1',
+    ISSUER: 'https://localhost',
+  };
+  const more = { MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi', TLS_AT_PROXY: 'true', TRUSTED_PROXIES: '127.0.0.1' };
+  const env = Object.fromEntries(Object.entries({ ...settings, ...more }).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
+  const refused = await startServer({ mode: 'serve', env, routes: () => {} });
+  assert.ok('mistakes' in refused);
+  assert.match(refused.mistakes.join('\n'), /^PORTCULLIS_WORKERS: workers know nothing of the code of your own: [^\n]*$/);
 });
 
 /** Its status, or what cut it. */

@@ -54,7 +54,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
   const tokens: string[] = [];
   const byProcess: number[] = [];
   let step = 'before';
-  let isDone = false;
+  const done = new AbortController();
   let count = 0;
   const total = (): number => count;
 
@@ -77,7 +77,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
       mine.push(found.access_token);
       tokens.push(found.access_token);
     };
-    for (let i = 0; !isDone || count < options.requests; i++) {
+    for (let i = 0; !done.signal.aborted || count < options.requests; i++) {
       if (i % 50 === 0) {
         agent.destroy(); // else all would stay with the one that was there when the other was not
         agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -92,7 +92,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
   });
 
   const restart = async (which: 0 | 1): Promise<void> => {
-    const old = instances[which]!;
+    const old = instances[which];
     step = `${which} ends`;
     byProcess.push((await scrape(old)).value('portcullis_connections_accepted_total') ?? 0);
     assert.equal(await old.stop(), 0);
@@ -101,7 +101,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
     step = `${which} has started`;
     await until(
       async () =>
-        ((await scrape(instances[which]!)).value('portcullis_http_requests_total', { route: '/protected', status: '200' }) ?? 0) > 20,
+        ((await scrape(instances[which])).value('portcullis_http_requests_total', { route: '/protected', status: '200' }) ?? 0) > 20,
     );
   };
   await until(() => total() > Math.min(2_000, options.requests / 10));
@@ -109,7 +109,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
   await stores.run('keys', 'rotate', '--now');
   await restart(1);
   step = 'after';
-  isDone = true;
+  done.abort();
   await Promise.all(lines);
   for (const instance of instances) byProcess.push((await scrape(instance)).value('portcullis_connections_accepted_total') ?? 0);
 

@@ -32,11 +32,8 @@ dieOfFaults(() => running?.lastWords());
 // A terminal sends these to all processes of a command: the parent has them too, and says what is to be done.
 for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
 process.on('SIGTERM', () => void stop());
-process.once('disconnect', () => {
-  // The parent is dead, and whoever starts another needs the port.
-  running?.lastWords();
-  process.exit(1);
-});
+process.once('disconnect', orphaned);
+if (!process.connected) orphaned();
 process.on('message', (order: Order) => {
   if (order === 'stop') return void stop();
   if (order === 'reload') return void running?.reload();
@@ -60,6 +57,12 @@ async function read(number: number): Promise<void> {
 async function stop(): Promise<void> {
   await running?.stop();
   process.exit(0);
+}
+
+/** The parent is dead, and whoever starts another needs the port. */
+function orphaned(): void {
+  running?.lastWords();
+  process.exit(1);
 }
 
 /** To a parent that has just died there is nothing to say. */
