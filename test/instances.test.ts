@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { postgresStore } from '../packages/server/src/storage/sql/sql-store.ts';
 import { type Ending, folderFor, type Program, runCommand, shared, startProgram, until, wideLimits } from './support/program.ts';
 import { without } from './support/needs.ts';
 import { isPostgresHere, type Postgres, startPostgres } from './support/postgres.ts';
@@ -13,7 +14,13 @@ import { certificate } from './wire/support.ts';
 
 const alice = { username: 'alice', password: 'a long sentence is a good password' };
 
-type Cluster = { readonly postgres: Postgres; readonly one: Program; readonly other: Program; run(...args: string[]): Promise<any> };
+type Cluster = {
+  readonly postgres: Postgres;
+  readonly database: string;
+  readonly one: Program;
+  readonly other: Program;
+  run(...args: string[]): Promise<any>;
+};
 
 /** Two servers of one issuer and one database, and a user. */
 async function startCluster(t: Ending, more: Record<string, string> = {}): Promise<Cluster> {
@@ -47,7 +54,7 @@ async function startCluster(t: Ending, more: Record<string, string> = {}): Promi
   };
   const [one, other] = await Promise.all([start('one'), start('other')]); // at once: one makes the tables and the key
   await run('users', 'add', alice.username, '--password-stdin');
-  return { postgres, one, other, run };
+  return { postgres, database: url, one, other, run };
 }
 
 const logIn = async (program: Program): Promise<{ access: string; refresh: string }> => {
@@ -104,6 +111,24 @@ for (const alsoOn of ['', ' and one Redis'])
       for (const program of [one, other]) assert.equal((await program.ask('GET', '/protected', { bearer })).status, 200);
       await run('sessions', 'end', '--user', alice.username);
       for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer }), 'token_revoked');
+    });
+
+    test('the store says of each instance which keys it goes by, soon after they have changed, also where nobody asks', async () => {
+      const { one, other, run, database } = cluster;
+      const store = postgresStore({ url: database, poolSize: 1, timeoutMs: 5_000 });
+      try {
+        const before = await store.keys.version();
+        await run('keys', 'rotate');
+        const version = await store.keys.version();
+        assert.ok(version > before);
+        await until(async () => {
+          const living = await store.instances.list(Date.now());
+          return living.length === 2 && living.every(({ keysVersion }) => keysVersion === version);
+        });
+      } finally {
+        await store.close();
+      }
+      for (const program of [one, other]) assert.equal((await program.ask('GET', '/.well-known/jwks.json')).json.keys.length, 2);
     });
 
     test('guesses at a name are counted together', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { RequestListener } from 'node:http';
+import type { RequestListener, ServerResponse } from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import type { Socket } from 'node:net';
@@ -940,6 +940,25 @@ describe('the end', () => {
     assert.equal((await ask(lateSession, { ':path': '/late' })).body, 'GET /late');
     await lateGoaway;
     await until(() => wire.connections() === 0); // also where the client does nothing about it
+  });
+
+  test('an answer that was half out when draining began does not cost the next request its own', async (t) => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const { wire, port } = await start(t, {}, ({ url }, response) => {
+      if (url !== '/slow') return void response.end('the next');
+      response.writeHead(200, { 'content-length': 8 });
+      response.write('half');
+      begun.resolve(response);
+    });
+    const client = await openTls(port);
+    client.socket.write(get('/slow'));
+    const response = await begun.promise;
+    await client.until('half');
+    wire.drain();
+    response.end('half');
+    await client.until('halfhalf');
+    client.socket.write(get('/next'));
+    assert.match(await client.until('the next'), /HTTP\/1\.1 200[^]*HTTP\/1\.1 200[^]*connection: close/i);
   });
 
   test('pipelined requests that came while draining are all answered', async (t) => {

@@ -128,13 +128,15 @@ export async function startProgram(
     settings?: Record<string, string>;
     ca?: string;
     cwd?: string;
+    /** Beside the settings. */
+    env?: Record<string, string>;
   } = {},
 ): Promise<Program> {
   const folder = options.folder ?? folderFor(t);
   const settings = { PORT: '0', ADMIN_LISTEN: 'none', DATA_DIR: folder, ...options.settings };
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
   const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.env, ...env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

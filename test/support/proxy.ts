@@ -19,22 +19,25 @@ export const configsOf = (page: string, kind: 'nginx' | 'haproxy'): string[] =>
 
 /**
  * Starts nginx or HAProxy for real with a configuration of the docs, whose names and ports are put right: it listens on a free port of
- * loopback with a certificate for localhost, and passes on to `port`. It ends with the test.
+ * loopback with a certificate for localhost, and passes on to the port `to`, or to two, the second of which the page calls 10.0.0.6. It ends with the test.
  */
 export async function startProxy(
   t: Ending,
   kind: 'nginx' | 'haproxy',
-  { config, to }: { config: string; to: number },
+  { config, to }: { config: string; to: number | readonly [number, number] },
 ): Promise<{ port: number; ca: string }> {
   const folder = folderFor(t);
   const at = (name: string): string => join(folder, name);
   writeFileSync(at('cert.pem'), certificate.cert);
   writeFileSync(at('key.pem'), certificate.key);
   writeFileSync(at('both.pem'), `${certificate.cert}\n${certificate.key}`);
+  writeFileSync(at('ca.pem'), certificate.cert);
+  const [first, second] = [to].flat();
   const free = await holdFreePort('127.0.0.1');
   const fitted = config
     .replaceAll('/etc/ssl/api.example.com', folder)
-    .replaceAll('10.0.0.5:5000', `127.0.0.1:${to}`)
+    .replaceAll('10.0.0.5:5000', `127.0.0.1:${first}`)
+    .replaceAll('10.0.0.6:5000', `127.0.0.1:${second}`)
     .replaceAll(/(listen |bind ).*?443/g, `$1127.0.0.1:${free.port}`);
   writeFileSync(at('conf'), around[kind](fitted, folder));
   await free.release();

@@ -303,7 +303,7 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
       {
         title: 'CPU',
         unit: 'percentunit',
-        says: 'Of one core: all threads together, and the event loop, which cannot have more than one.',
+        says: 'Of one core: all threads together, and the event loop, which cannot have more than one for each worker.',
         shows: {
           'all threads': rate('process_cpu_seconds_total', 'instance'),
           'event loop': rate('portcullis_event_loop_busy_seconds_total', 'instance'),
@@ -329,6 +329,15 @@ const rows: readonly { readonly title: string; readonly panels: readonly Panel[]
         unit: 'short',
         says: 'At the bound no connection is accepted.',
         shows: { open: sum('process_open_fds', 'instance'), 'at most': sum('process_max_fds', 'instance') },
+      },
+      {
+        title: 'Workers',
+        unit: 'short',
+        says: 'Processes that serve, and how many had to be replaced. Standard error says why one ended.',
+        shows: {
+          '{{instance}}': sum('portcullis_workers', 'instance'),
+          '{{instance}} replaced': few('portcullis_workers_replaced_total', '', 'instance'),
+        },
       },
     ],
   },

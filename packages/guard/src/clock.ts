@@ -26,7 +26,10 @@ export function systemClock(onStep: (stepMs: number) => void = () => {}): Clock 
   };
 }
 
-/** A clock that is steered to another machine's time, and never runs backwards for it: it stands still until that has caught up. */
+/**
+ * A clock that is steered to another machine's time. The first time it is set outright, for nobody has acted on what it said
+ * until then; after that it never runs backwards: it stands still until the other has caught up.
+ */
 export interface SteeredClock extends Clock {
   /** @param offsetMs how far that machine's clock is ahead of ours. */
   steer(offsetMs: number): void;
@@ -35,10 +38,13 @@ export interface SteeredClock extends Clock {
 export function steeredClock(own: Clock): SteeredClock {
   let offset = 0;
   let last = 0;
+  let isSteered = false;
   return {
     now: () => (last = Math.max(last, own.now() + offset)),
     steer(offsetMs) {
       offset = Math.round(offsetMs);
+      if (!isSteered) last = 0;
+      isSteered = true;
     },
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { manualClock, parseDuration, systemClock } from '../src/index.ts';
+import { manualClock, parseDuration, steeredClock, systemClock } from '../src/index.ts';
 
 /** A machine whose two clocks are set by hand: the one on the wall, and the one that only ever goes on. */
 function machine(t: TestContext) {
@@ -70,6 +70,20 @@ test('a manual clock moves when told to, and only forward', () => {
   assert.equal(clock.now(), 1_250);
   for (const ms of [-1, Number.NaN]) assert.throws(() => clock.advance(ms), RangeError);
   assert.equal(clock.now(), 1_250);
+});
+
+test('a steered clock is set outright the first time, also back; later it stands still until the other has caught up', () => {
+  const own = manualClock(100_000);
+  const clock = steeredClock(own);
+  assert.equal(clock.now(), 100_000);
+  clock.steer(-30_000);
+  assert.equal(clock.now(), 70_000);
+  clock.steer(-31_000);
+  assert.equal(clock.now(), 70_000);
+  own.advance(1_500);
+  assert.equal(clock.now(), 70_500);
+  clock.steer(5_000);
+  assert.equal(clock.now(), 106_500);
 });
 
 test('a duration has a unit, or is 0', () => {

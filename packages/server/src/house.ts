@@ -56,7 +56,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     else serverLog.error({ why }, 'Redis is away: each instance counts its share of every limit');
   });
   if (redis) held.defer(redis.link.close);
-  const hashes = hashPool();
+  const hashes = hashPool({ sharers: settings.workers });
   held.defer(hashes.close);
 
   const ring = keyRing({ keys: store.keys, clock, secrets });

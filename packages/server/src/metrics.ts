@@ -6,8 +6,9 @@ import type { House } from './house.ts';
 import type { WireCounts } from './http/wire.ts';
 import type { CertificateStatus } from './keep-certificate.ts';
 import type { EventLoop } from './lib/event-loop.ts';
-import { exposition, type Family, type Format, type Sample } from './lib/exposition.ts';
-import type { Histogram } from './lib/histogram.ts';
+import type { Family, Sample } from './lib/exposition.ts';
+import { bucketsOf, type Histogram } from './lib/histogram.ts';
+import { type GaugeRule, mergeFamilies } from './lib/merge-families.ts';
 import { type OwnProcess, ownProcess } from './lib/own-process.ts';
 import { version } from './lib/version.ts';
 import type { Settings } from './settings/table.ts';
@@ -45,7 +46,9 @@ export type Metric = {
   /** What each label says. */
   readonly labels?: Readonly<Record<string, string>>;
 } & (
-  | { readonly type: 'counter' | 'gauge'; read(seen: Seen): Iterable<Sample<number>> }
+  | { readonly type: 'counter'; read(seen: Seen): Iterable<Sample<number>> }
+  /** Where several workers serve: what is shown of theirs. */
+  | { readonly type: 'gauge'; readonly ofWorkers: GaugeRule; read(seen: Seen): Iterable<Sample<number>> }
   | { readonly type: 'histogram'; read(seen: Seen): Iterable<Sample<Histogram>> }
 );
 
@@ -87,12 +90,14 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_limit_counters',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Counters of limits in memory. At portcullis_limit_counters_limit newcomers share, and may be refused early.',
     read: ({ limitCounters }) => one(limitCounters),
   },
   {
     name: 'portcullis_limit_counters_limit',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'How many counters of limits are kept at most (PORTCULLIS_LIMIT_KEYS).',
     read: ({ settings }) => one(settings.limitKeys),
   },
@@ -101,6 +106,7 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_connections',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Open connections. Many that are opening and stay so are handshakes that do not go on.',
     labels: { phase: 'opening (its handshake), http1, http2, leaving (told to go)' },
     read: ({ wire }) => by('phase', Object.entries(wire.open)),
@@ -108,6 +114,7 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_connections_limit',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'How many connections are held at most (PORTCULLIS_MAX_CONNECTIONS).',
     read: ({ settings }) => one(settings.maxConnections),
   },
@@ -156,18 +163,21 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_hashes_waiting',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Hashes that wait for a thread.',
     read: ({ hashes }) => one(hashes.waiting()),
   },
   {
     name: 'portcullis_hashes_running',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Hashes that are being computed.',
     read: ({ hashes }) => one(hashes.running().now),
   },
   {
     name: 'portcullis_hash_threads',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Threads that hash: so many hashes are computed at a time.',
     read: ({ hashes }) => one(hashes.running().atMost),
   },
@@ -182,12 +192,14 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_sessions',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Living sessions in the store, at most some ten seconds ago. Not there while the store cannot be asked.',
     read: ({ liveSessions }) => (liveSessions === undefined ? [] : one(liveSessions)),
   },
   {
     name: 'portcullis_revoked_sessions',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Ended sessions that are remembered because an access token of theirs could still live.',
     read: ({ revokedSessions }) => one(revokedSessions),
   },
@@ -201,6 +213,7 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_keys',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Signing keys by state. Exactly one is active.',
     labels: { state: 'next, active, retired, gone, compromised' },
     read: ({ keys }) => by('state', Object.entries(keys)),
@@ -208,12 +221,14 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_certificate_expiry_timestamp_seconds',
     type: 'gauge',
+    ofWorkers: 'least',
     help: 'When the certificate in use expires. Not there where a proxy ends TLS.',
     read: ({ certificate }) => (certificate ? one(certificate.expiresAt / 1_000) : []),
   },
   {
     name: 'portcullis_certificate_files_unusable',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Whether the files of the certificate have changed to something that cannot be used: the old one stays in use until it expires.',
     read: ({ certificate }) => (certificate ? one(Number(certificate.unusable.length > 0)) : []),
   },
@@ -222,18 +237,21 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_store_up',
     type: 'gauge',
+    ofWorkers: 'least',
     help: 'Whether the store could be asked just now. While it is 0, nobody logs in or refreshes.',
     read: ({ isStoreUp }) => one(Number(isStoreUp)),
   },
   {
     name: 'portcullis_redis_up',
     type: 'gauge',
+    ofWorkers: 'least',
     help: 'Whether limits are counted in Redis now. While it is 0, each instance counts its share of every limit. Not there without REDIS_URL.',
     read: ({ isRedisUp }) => (isRedisUp === undefined ? [] : one(Number(isRedisUp))),
   },
   {
     name: 'portcullis_redis_believed',
     type: 'gauge',
+    ofWorkers: 'least',
     help: 'Whether sessions are asked of Redis, together with the limits. While it is 0, each request asks the database. Not there without REDIS_URL.',
     read: ({ isRedisBelieved }) => (isRedisBelieved === undefined ? [] : one(Number(isRedisBelieved))),
   },
@@ -246,20 +264,36 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_security_log_waiting_bytes',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'What the security log has still to write. Above 8 MiB, lines are lost.',
     read: ({ securityLog }) => one(securityLog.state().waitingBytes),
   },
 
-  // The process
+  // The process, or with several workers all of them together
+  {
+    name: 'portcullis_workers',
+    type: 'gauge',
+    ofWorkers: 'sum',
+    help: 'Processes that serve (PORTCULLIS_WORKERS). Fewer than there should be: one has ended and is being replaced.',
+    read: () => one(1),
+  },
+  {
+    name: 'portcullis_workers_replaced_total',
+    type: 'counter',
+    help: 'Workers that ended unasked and were replaced; standard error says why.',
+    read: () => one(0),
+  },
   {
     name: 'portcullis_ready',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Whether requests should be sent here: what /readyz says.',
     read: ({ isReady }) => one(Number(isReady)),
   },
   {
     name: 'portcullis_build_info',
     type: 'gauge',
+    ofWorkers: 'most',
     help: 'Always 1; its labels say what is running.',
     labels: { version: 'of Portcullis', node: 'of Node' },
     read: () => [{ labels: { version, node: process.version }, value: 1 }],
@@ -273,7 +307,7 @@ export const metrics: readonly Metric[] = [
   {
     name: 'portcullis_event_loop_busy_seconds_total',
     type: 'counter',
-    help: 'Time that the event loop worked; its rate is its utilisation. At 1 the core that it runs on is used up.',
+    help: 'Time that the event loop worked; its rate is its utilisation. At 1 for each worker, the core that it runs on is used up.',
     read: ({ loop }) => one(loop.busySeconds()),
   },
   {
@@ -285,36 +319,42 @@ export const metrics: readonly Metric[] = [
   {
     name: 'process_resident_memory_bytes',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Memory that the process holds.',
     read: ({ own }) => one(own.residentBytes),
   },
   {
     name: 'nodejs_heap_size_used_bytes',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Of that, JavaScript objects.',
     read: ({ own }) => one(own.heapUsedBytes),
   },
   {
     name: 'nodejs_heap_size_total_bytes',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'The heap that they lie in.',
     read: ({ own }) => one(own.heapTotalBytes),
   },
   {
     name: 'process_open_fds',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'Open files and sockets. Linux only.',
     read: ({ own }) => (own.openFiles === undefined ? [] : one(own.openFiles)),
   },
   {
     name: 'process_max_fds',
     type: 'gauge',
+    ofWorkers: 'sum',
     help: 'How many there may be at most. Linux only.',
     read: ({ own }) => (own.maxFiles === undefined ? [] : one(own.maxFiles)),
   },
   {
     name: 'process_start_time_seconds',
     type: 'gauge',
+    ofWorkers: 'least',
     help: 'When the process was started. A change is a restart, and limits in memory start anew with it.',
     read: ({ startedAt }) => one(Math.round(startedAt / 1_000)),
   },
@@ -326,16 +366,25 @@ const usualActs: readonly AuditAction[] = ['login', 'logout', 'refresh_replayed'
 /** What a login is refused with before a password is looked at, beside limits. */
 const loginRefusals = ['too_many_attempts', 'server_busy'] as const satisfies readonly (keyof typeof problems)[];
 
-/** Everything of the table, in the format that was asked for. */
-export function showMetrics(seen: Omit<Seen, 'own'>, format: Format): string {
+/** Everything of the table, as it stands. */
+export function readMetrics(seen: Omit<Seen, 'own'>): Family[] {
   const all = { ...seen, own: ownProcess() };
-  return exposition(
-    metrics.map((metric): Family =>
-      metric.type === 'histogram' ? { ...metric, samples: metric.read(all) } : { ...metric, samples: metric.read(all) },
-    ),
-    format,
+  return metrics.map(({ name, help, ...metric }): Family =>
+    metric.type === 'histogram'
+      ? {
+          name,
+          help,
+          type: metric.type,
+          samples: Array.from(metric.read(all), ({ labels = {}, value }) => ({ labels, value: bucketsOf(value) })),
+        }
+      : { name, help, type: metric.type, samples: [...metric.read(all)] },
   );
 }
+
+/** Those of several workers as one, see {@link Metric}. */
+export const mergeMetrics = (all: readonly (readonly Family[])[]): Family[] => mergeFamilies(all, (name) => gaugeRules.get(name) ?? 'sum');
+
+const gaugeRules = new Map(metrics.flatMap((metric) => (metric.type === 'gauge' ? [[metric.name, metric.ofWorkers] as const] : [])));
 
 const ASK_AGAIN_MS = 10_000;
 

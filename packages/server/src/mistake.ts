@@ -34,6 +34,8 @@ export async function openPort<T>(by: { readonly host: string; readonly port: st
       case 'EADDRNOTAVAIL':
       case 'EAFNOSUPPORT':
         throw new Mistake(`${address} is no address of this machine: set another ${by.host}`);
+      case 'ENOTSUP':
+        throw new Mistake('this system does not share a port among processes: leave PORTCULLIS_WORKERS out');
       case 'EACCES':
         throw new Mistake(`port ${port} may not be opened by this user: set ${by.port} to one above 1023`);
       case undefined:

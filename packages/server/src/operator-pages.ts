@@ -2,14 +2,15 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '@portcullis/guard';
 import type { House } from './house.ts';
-import { adminServer } from './http/admin.ts';
+import { adminServer, type Detail } from './http/admin.ts';
 import type { Wire } from './http/wire.ts';
 import { certificateDetail, type CertificateKeeper } from './keep-certificate.ts';
 import { eventLoop } from './lib/event-loop.ts';
+import { exposition, type Family } from './lib/exposition.ts';
 import { every } from './lib/every.ts';
 import { serverLog } from './lib/server-log.ts';
 import { version } from './lib/version.ts';
-import { atLeisure, showMetrics } from './metrics.ts';
+import { atLeisure, readMetrics } from './metrics.ts';
 import { openPort } from './mistake.ts';
 import type { Settings } from './settings/table.ts';
 import type { SharedLimits } from './share-limits.ts';
@@ -30,13 +31,19 @@ export type Inside = {
   readonly isDraining: () => boolean;
 };
 
+/** What operators are shown, as plain data: where several workers serve, another process puts theirs together. */
+export type OperatorPages = {
+  readonly detail: () => Promise<Detail>;
+  readonly metrics: () => Promise<readonly Family[]>;
+};
+
 /** Serves readiness with its reasons, and the metrics, where `ADMIN_LISTEN` says. */
 export async function listenForOperators(
   listen: NonNullable<Settings['adminListen']>,
-  inside: Inside,
+  { detail, metrics }: OperatorPages,
   held: AsyncDisposableStack,
 ): Promise<AddressInfo> {
-  const server = adminServer(await pagesOf(inside, held));
+  const server = adminServer({ detail, metrics: async (format) => exposition(await metrics(), format) });
   const by = 'PORTCULLIS_ADMIN_LISTEN';
   await openPort({ host: by, port: by }, () => once(server.listen(listen.port, listen.host), 'listening'));
   held.defer(() => {
@@ -61,10 +68,10 @@ export function storeWatch(ping: () => Promise<unknown>): () => Promise<string |
   };
 }
 
-async function pagesOf(
+export async function operatorPages(
   { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining }: Inside,
   held: AsyncDisposableStack,
-) {
+): Promise<OperatorPages> {
   const { services } = house;
   const startedAt = clock.now();
   const processStartedAt = startedAt - process.uptime() * 1_000;
@@ -95,9 +102,9 @@ async function pagesOf(
         schema,
       };
     },
-    async metrics(format: Parameters<typeof showMetrics>[1]) {
+    async metrics() {
       const storeUp = (await storeTrouble()) === undefined;
-      const seen = {
+      return readMetrics({
         ...house,
         clock,
         startedAt: processStartedAt,
@@ -113,8 +120,7 @@ async function pagesOf(
         isRedisUp: sharedLimits?.isUp(),
         isRedisBelieved: sharedLimits?.isBelieved(),
         liveSessions: storeUp ? await liveSessions() : undefined,
-      };
-      return showMetrics(seen, format);
+      });
     },
   };
 }

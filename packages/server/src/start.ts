@@ -7,9 +7,10 @@ import { logFile } from './desk.ts';
 import { addDemoUser } from './flows/add-user.ts';
 import { clearSeals, keepHouse } from './flows/keep-house.ts';
 import { ensureSigningKey, rotateWhenDue } from './flows/keep-keys.ts';
+import { heartbeat } from './heartbeat.ts';
 import { openHouse } from './house.ts';
 import type { Server } from './http/server.ts';
-import { makeWire } from './http/wire.ts';
+import { IN_FLIGHT_MS, makeWire } from './http/wire.ts';
 import { type CertificateKeeper, keepCertificate } from './keep-certificate.ts';
 import { every } from './lib/every.ts';
 import { holdFreePort } from './lib/free-port.ts';
@@ -19,12 +20,13 @@ import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
 import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
 import { isNewStore, storeFile, storeName } from './open-database.ts';
-import { listenForOperators, storeWatch } from './operator-pages.ts';
+import { listenForOperators, operatorPages, type OperatorPages, storeWatch } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
 import { shareLimits } from './share-limits.ts';
 import { clockOfStore } from './steer-clock.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
+import { startWorkers } from './workers.ts';
 
 /** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
 export type StartOptions = Pick<Sources, 'env'> &
@@ -32,6 +34,8 @@ export type StartOptions = Pick<Sources, 'env'> &
     readonly mode: 'dev' | 'serve';
     /** Routes of your own, behind the same gates: `app.get(path, { config: { access: signedIn() } }, handler)`. */
     readonly routes?: (app: Server) => void | Promise<void>;
+    /** This process is one of several that serve on this port; another one has started it, and listens for operators. */
+    readonly worker?: { readonly port: number };
   };
 
 export type Running = {
@@ -40,6 +44,8 @@ export type Running = {
   readonly address: AddressInfo;
   /** Where the details for operators are, if anywhere. */
   readonly adminAddress: AddressInfo | undefined;
+  /** What is to be seen there; nothing without `ADMIN_LISTEN`. */
+  readonly pages: OperatorPages | undefined;
   /** What a demo made for itself, and where; empty for `serve`. */
   readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
   readonly notes: readonly string[];
@@ -58,11 +64,10 @@ export type Running = {
   stop(): Promise<void>;
 };
 
-const IN_FLIGHT_MS = 10_000;
-
 /**
  * Starts a server from its settings, as `portcullis dev` and `portcullis serve` do. Nothing is half-started: either it
- * listens, or `mistakes` says in one line each what is in the way, and nothing is left open.
+ * listens, or `mistakes` says in one line each what is in the way, and nothing is left open. With `WORKERS` above 1 other
+ * processes serve, and this one looks after them.
  */
 export async function start(
   options: StartOptions,
@@ -72,12 +77,18 @@ export async function start(
   if ('mistakes' in reading) {
     return { mistakes: [...reading.mistakes, ...(await moreMistakes(mode, reading.known))], notes: reading.notes };
   }
-  const { settings, origins, notes } = reading;
+  const { origins, notes } = reading;
+  const settings = options.worker ? shareOf(reading.settings) : reading.settings;
   const mistakes = await moreMistakes(mode, settings);
   if (mistakes.length) return { mistakes, notes };
 
   await using held = new AsyncDisposableStack();
   try {
+    if (settings.workers > 1 && !options.worker) {
+      if (options.routes || readFile !== readText) throw new Mistake(NOT_THEIRS);
+      const running = await startWorkers({ env, flags }, settings);
+      return { ...running, notes: [...notes, ...running.notes] };
+    }
     const running = await open(settings, origins, options, held);
     const everything = held.move();
     let ending: Promise<void> | undefined;
@@ -94,13 +105,23 @@ export async function start(
   }
 }
 
+/** What one of several workers may hold of what is meant for the machine. */
+const shareOf = (settings: Settings): Settings => ({
+  ...settings,
+  maxConnections: Math.ceil(settings.maxConnections / settings.workers),
+  maxConnectionsPerAddress: Math.ceil(settings.maxConnectionsPerAddress / settings.workers),
+});
+
+const NOT_THEIRS =
+  'PORTCULLIS_WORKERS: workers know nothing of the code of your own: start your program several times instead, each on its own port';
+
 /** Beyond the settings themselves: what is in the files that they name. */
 export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Settings>): Promise<string[]> {
   return [...(await readCertificate(known)).check().mistakes, ...(mode === 'serve' ? await tracesOfDemo(known) : [])];
 }
 
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
-async function open(settings: Settings, origins: Origins, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
+async function open(settings: Settings, origins: Origins, { mode, routes, worker }: StartOptions, held: AsyncDisposableStack) {
   const { clock, follow } = clockOfStore(systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward')));
   const made: Running['made'][number][] = [];
   const file = storeFile(settings);
@@ -158,7 +179,10 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     ipv6Prefix: settings.ipv6Prefix,
     refusal: wireRefusals(house),
   });
-  const sharedLimits = house.shared && (await shareLimits({ ...house.shared, store: house.store, clock }, held));
+  const instances = house.store.time
+    ? await heartbeat({ instances: house.store.instances, keyRing: services.keyRing, clock }, held)
+    : () => 1;
+  const sharedLimits = house.shared && shareLimits({ ...house.shared, instances, clock });
   const { app, limitCounters, tend } = await makeApp({
     settings,
     issuer,
@@ -173,10 +197,13 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
   held.defer(() => app.close());
 
   await free?.release();
-  const address = await openPort(chosen, () => wire.listen(settings.host, port));
+  const address = await openPort(chosen, () =>
+    worker ? wire.listen(settings.host, worker.port, 'shared') : wire.listen(settings.host, port),
+  );
   held.defer(() => wire.close(0));
   const inside = { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining: () => draining };
-  const adminAddress = settings.adminListen && (await listenForOperators(settings.adminListen, inside, held));
+  const pages = settings.adminListen && (await operatorPages(inside, held));
+  const adminAddress = settings.adminListen && pages && !worker ? await listenForOperators(settings.adminListen, pages, held) : undefined;
 
   every(held, house.shared ? 1_000 : 500, () => services.revoked.look());
   every(held, 5_000, () => clearSeals(services));
@@ -191,6 +218,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes }: Star
     issuer,
     address,
     adminAddress,
+    pages,
     made,
     notes: [...secretNotes, ...(keeper?.notes ?? [])],
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,

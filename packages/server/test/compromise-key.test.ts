@@ -219,7 +219,7 @@ test('a reading of the store that began earlier never brings a compromised key b
     },
     () => store.keys.list(),
   ];
-  const ring = keyRing({ keys: { list: () => (lists.shift() ?? store.keys.list)() }, clock, secrets: [SECRET] });
+  const ring = keyRing({ keys: { ...store.keys, list: () => (lists.shift() ?? store.keys.list)() }, clock, secrets: [SECRET] });
   await ring.load();
   const earlier = ring.load();
   await compromiseKey(on, row?.kid ?? '', { alg: 'EdDSA', masterSecret: () => Promise.resolve(SECRET) });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,4 +72,29 @@ test('a reader that stands still costs a bounded memory, and the process still e
     timeout: 20_000,
   });
   assert.deepEqual([status, signal], [0, null]);
+});
+
+test('several processes on one pipe, with a reader that is slow: each line is whole', async () => {
+  const program = `
+    import { lineSink } from '${new URL('../src/lib/line-sink.ts', import.meta.url).href}';
+    const sink = lineSink(1, 'behind');
+    const lines = Array.from({ length: 3_000 }, (_, i) => JSON.stringify({ by: process.argv[1], i, text: 'x'.repeat(i % 700) }) + '\\n');
+    for (const line of lines) sink.write(line);`;
+  const quoted = `'${program.replaceAll("'", "'\\''")}'`;
+  const all = ['a', 'b', 'c'].map((name) => `'${process.execPath}' --input-type=module-typescript -e ${quoted} ${name} &`);
+  const shell = spawn('sh', ['-c', `${all.join(' ')} wait`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  for await (const chunk of shell.stdout.setEncoding('utf8')) {
+    text += chunk;
+    await wait(1);
+  }
+  const lines = text
+    .trimEnd()
+    .split('\n')
+    .map((line): { by: string; i: number } => JSON.parse(line));
+  for (const name of ['a', 'b', 'c'])
+    assert.deepEqual(
+      lines.filter(({ by }) => by === name).map(({ i }) => i),
+      Array.from({ length: 3_000 }, (_, i) => i),
+    );
 });

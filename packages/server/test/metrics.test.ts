@@ -4,7 +4,7 @@ import { manualClock } from '@portcullis/guard';
 import fc from 'fast-check';
 import { parseExposition } from '../../../test/support/scrape.ts';
 import { exposition, type Format } from '../src/lib/exposition.ts';
-import { histogram } from '../src/lib/histogram.ts';
+import { bucketsOf, histogram } from '../src/lib/histogram.ts';
 import { tally } from '../src/lib/tally.ts';
 import { traffic } from '../src/lib/traffic.ts';
 import { atLeisure } from '../src/metrics.ts';
@@ -32,7 +32,7 @@ test('a histogram counts each value in every bucket that it is not above', () =>
     [Infinity, 5],
   ]);
   const text = exposition(
-    [{ name: 'x_seconds', type: 'histogram', help, samples: [{ labels: { route: '/x' }, value: took }] }],
+    [{ name: 'x_seconds', type: 'histogram', help, samples: [{ labels: { route: '/x' }, value: bucketsOf(took) }] }],
     'prometheus',
   );
   assert.match(text, /^x_seconds_bucket\{route="\/x",le="1\.0"\} 4$/m);

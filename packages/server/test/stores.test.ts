@@ -11,6 +11,7 @@ import pg from 'pg';
 import { auditConformance } from '../src/domain/audit/conformance.ts';
 import { credentialsConformance } from '../src/domain/credential/conformance.ts';
 import { guessesConformance } from '../src/domain/guess/conformance.ts';
+import { instancesConformance } from '../src/domain/instance/conformance.ts';
 import { keysConformance } from '../src/domain/key/conformance.ts';
 import { sessionsConformance } from '../src/domain/session/conformance.ts';
 import { usersConformance } from '../src/domain/user/conformance.ts';
@@ -56,6 +57,7 @@ for (const [engine, make] of Object.entries(engines)) {
   keysConformance(`keys, ${engine}`, make);
   auditConformance(`audit, ${engine}`, make);
   guessesConformance(`guesses, ${engine}`, make);
+  instancesConformance(`instances, ${engine}`, make);
 }
 
 suite('SQLite alone', () => {

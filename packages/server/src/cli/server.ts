@@ -33,6 +33,7 @@ export const server = [
       'It needs an issuer, a master secret, and a certificate or a declared proxy that ends TLS. It starts without a user, and says so; it does not start with anything of the demo. Until there is no mistake, nothing listens: exit code 2. Those of the settings and the certificate are said all at once, then what is in the way of the store, its secret and the ports.',
       'SIGTERM or Ctrl-C ends it when what is in flight is answered; a second one ends it at once.',
       'SIGHUP opens the security log anew and looks at the certificate at once; from a terminal it ends it, as the terminal is gone then.',
+      'With PORTCULLIS_WORKERS above 1 it starts so many processes on the one port, replaces one that dies, and passes these signals on; all of them are shown to operators as one.',
     ],
     examples: [
       ['serve --issuer https://api.example.com --tls-cert-file cert.pem --tls-key-file key.pem', 'with PORTCULLIS_MASTER_SECRET_FILE in the environment'],
@@ -44,14 +45,14 @@ export const server = [
 
 async function run(on: On, mode: 'dev' | 'serve', say: (running: Running, voice: Voice) => void): Promise<void> {
   const { start } = await import('../start.ts');
-  const { serverLog } = await import('../lib/server-log.ts');
+  const { dieOfFaults } = await import('../die-of-faults.ts');
   const hangUp = onHangUp();
   const running = await start({ ...on.sources, mode });
   for (const note of running.notes) on.note(note);
   hangUp?.('mistakes' in running ? undefined : running);
   if ('mistakes' in running) throw new Mistake(...running.mistakes);
 
-  dieOfFaults(running, (error) => { serverLog.fatal({ err: error }, 'a fault: the process ends'); });
+  dieOfFaults(() => running.lastWords());
   const ended = endOnSignal(running);
   // Where the security log is the standard output, it is nothing else.
   const voice = running.files.securityLog === 'stdout' ? on.terminal.err : on.terminal.out;
@@ -95,20 +96,6 @@ function onHangUp(): ((running: Running | undefined) => void) | undefined {
   };
 }
 
-/** After a fault that nobody caught, nothing in this process can be relied on: it is written down, and the process ends. */
-function dieOfFaults(running: Running, write: (error: unknown) => void): void {
-  const die = (error: unknown): void => {
-    try {
-      write(error);
-      running.lastWords();
-    } finally {
-      process.exit(1);
-    }
-  };
-  process.on('uncaughtException', die);
-  process.on('unhandledRejection', die);
-}
-
 function greetDemo(running: Running, voice: Voice): void {
   const { made, files, address, settings } = running;
   voice.line(voice.paint('yellow', 'This is a demo, for this machine only: everyone knows its password.'));
@@ -136,6 +123,7 @@ function greet(running: Running, voice: Voice): void {
   listening(voice, settings.tlsAtProxy ? `http://${at}, for the proxy that ends TLS` : `https://${at}`);
   facts(voice, [
     ['issuer', issuer],
+    ...(settings.workers > 1 ? [['workers', `${settings.workers}`] as const] : []),
     ['store', files.store],
     ...(hasUsers ? [] : [['users', 'none yet: "portcullis users add NAME" adds one'] as const]),
     ['limits', settings.redisUrl === undefined ? 'counted in this process' : 'counted in Redis, and by shares while it is away'],

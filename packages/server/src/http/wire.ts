@@ -23,6 +23,9 @@ export type WireProblemCode =
   | 'expectation_failed'
   | 'method_not_allowed';
 
+/** When a server ends, what is in flight may take so long. */
+export const IN_FLIGHT_MS = 10_000;
+
 export type WireTimes = typeof usualTimes;
 
 const usualTimes = {
@@ -69,8 +72,11 @@ export type Certificate = { readonly cert: string; readonly key: string; readonl
 export type Wire = {
   /** For Fastify's option of that name. What Fastify gets to hold never listens; `listen` below does. */
   serverFactory(handler: RequestListener): Server;
-  /** Rejects with the system's error, such as EADDRINUSE. */
-  listen(host: string, port: number): Promise<AddressInfo>;
+  /**
+   * Rejects with the system's error, such as EADDRINUSE. `shared`: with other processes that ask for it so, among whom the
+   * kernel deals out new connections (SO_REUSEPORT).
+   */
+  listen(host: string, port: number, how?: 'shared'): Promise<AddressInfo>;
   /**
    * New connections get it. Throws what OpenSSL says of an unusable one, and keeps the old. With another `clientCa`, clients
    * that had shown a certificate are asked for it anew: their connections end with the next answer, soon in any case.
@@ -167,8 +173,8 @@ export function makeWire(options: WireOptions): Wire {
       return http.createServer();
     },
 
-    async listen(host, port) {
-      front.listen({ host, port });
+    async listen(host, port, how) {
+      front.listen({ host, port, reusePort: how === 'shared' });
       await once(front, 'listening');
       front.on('error', () => {}); // a failed accept (out of files, say) is the peer's loss, not the end of the process
       one.server.emit('listening'); // starts its time-outs

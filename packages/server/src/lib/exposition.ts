@@ -1,16 +1,16 @@
-import type { Histogram } from './histogram.ts';
-
-/** A metric with what it stands at, as Prometheus reads it. */
+/** A metric with what it stands at, as Prometheus reads it: plain data, which may come from another process. */
 export type Family = {
   /** With its unit and, for a counter, `_total` at its end. */
   readonly name: string;
   readonly help: string;
 } & (
-  | { readonly type: 'counter' | 'gauge'; readonly samples: Iterable<Sample<number>> }
-  | { readonly type: 'histogram'; readonly samples: Iterable<Sample<Pick<Histogram, 'cumulated' | 'sum'>>> }
+  | { readonly type: 'counter' | 'gauge'; readonly samples: readonly Sample<number>[] }
+  | { readonly type: 'histogram'; readonly samples: readonly Sample<Buckets>[] }
 );
 
 export type Sample<Value> = { readonly labels?: Labels; readonly value: Value };
+/** A histogram at a moment: how many were not above each bound, the last of them being all. */
+export type Buckets = { readonly cumulated: readonly (readonly [upTo: number, count: number])[]; readonly sum: number };
 export type Labels = Readonly<Record<string, string>>;
 
 /** Prometheus's own format, version 0.0.4, and OpenMetrics 1.0, which differs in a few words. */
@@ -32,11 +32,10 @@ export function exposition(families: Iterable<Family>, format: Format): string {
   return `${lines.join('\n')}\n`;
 }
 
-function buckets(name: string, labels: Labels | undefined, { cumulated, sum }: Pick<Histogram, 'cumulated' | 'sum'>): string[] {
-  const all = cumulated();
+function buckets(name: string, labels: Labels | undefined, { cumulated: all, sum }: Buckets): string[] {
   return [
     ...all.map(([upTo, count]) => line(`${name}_bucket`, { ...labels, le: bound(upTo) }, count)),
-    line(`${name}_sum`, labels, sum()),
+    line(`${name}_sum`, labels, sum),
     line(`${name}_count`, labels, all.at(-1)?.[1] ?? 0),
   ];
 }

@@ -6,8 +6,10 @@ import type { HashAnswer, HashRequest } from './hash-worker.ts';
 import { type Histogram, histogram } from './histogram.ts';
 
 export type HashPoolOptions = {
-  /** How many passwords are hashed at a time. Default: one core fewer than there are, at least one. */
+  /** How many passwords are hashed at a time. Default: one core fewer than there are, divided among the `sharers`, at least one. */
   readonly threads?: number;
+  /** How many processes of this machine have such a pool. Default: 1. */
+  readonly sharers?: number;
   /** How many more may wait. Default: 64. */
   readonly maxWaiting?: number;
   /** How long one of them may wait. Default: 2,000. */
@@ -49,7 +51,8 @@ export type HashPool = {
  * alive but while they hash.
  */
 export function hashPool({
-  threads = Math.max(1, availableParallelism() - 1),
+  sharers = 1,
+  threads = Math.max(1, Math.floor((availableParallelism() - 1) / sharers)),
   maxWaiting = 64,
   maxWaitMs = 2_000,
 }: HashPoolOptions = {}): HashPool {

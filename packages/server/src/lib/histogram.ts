@@ -1,3 +1,5 @@
+import type { Buckets } from './exposition.ts';
+
 /** How often something took how long: plain numbers, put together when somebody asks. */
 export type Histogram = {
   observe(seconds: number): void;
@@ -24,3 +26,6 @@ export function histogram(bounds: readonly number[]): Histogram {
     sum: () => sum,
   };
 }
+
+/** As it stands now. */
+export const bucketsOf = (taken: Pick<Histogram, 'cumulated' | 'sum'>): Buckets => ({ cumulated: taken.cumulated(), sum: taken.sum() });

@@ -19,11 +19,17 @@ export interface LineSink {
 const MAX_WAITING = 8 * 1024 * 1024;
 const AGAIN_MS = 100;
 
+/**
+ * What one call writes, in bytes, but for a line that is longer alone: PIPE_BUF of Linux. Several processes may write to one pipe, and
+ * only so much goes into it in one piece (POSIX, write); a file takes any length so, where it is opened to append.
+ */
+const IN_ONE_PIECE = 4_096;
+
 /** @param how `at once`: each line is written before going on, for a process that is about to end; `behind`: by and by. */
 export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
   let fd = first;
   let next: number | undefined;
-  let waiting: string[] = [];
+  const waiting: string[] = [];
   let size = 0;
   let isWriting = false;
   let dropped = 0;
@@ -42,7 +48,9 @@ export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
       if (!isWriting) move();
     },
     state: () => ({ waitingBytes: size, droppedLines: dropped }),
-    close: () => tryToWrite(takeWaiting()),
+    close() {
+      while (waiting.length > 0) tryToWrite(takeWaiting());
+    },
   };
 
   function move(): void {
@@ -51,11 +59,16 @@ export function lineSink(first: number, how: 'at once' | 'behind'): LineSink {
     [fd, next] = [next, undefined];
   }
 
+  /** Whole lines, as many as go together. */
   function takeWaiting(): Buffer {
-    const all = Buffer.from(waiting.join(''));
-    waiting = [];
-    size = 0;
-    return all;
+    let [lines, bytes] = [0, 0];
+    for (const line of waiting) {
+      bytes += Buffer.byteLength(line);
+      if (lines > 0 && bytes > IN_ONE_PIECE) break;
+      lines += 1;
+      size -= line.length;
+    }
+    return Buffer.from(waiting.splice(0, lines).join(''));
   }
 
   function put(bytes: Buffer, isBegun = false): void {

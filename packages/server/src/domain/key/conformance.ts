@@ -30,6 +30,30 @@ export function keysConformance(
       assert.equal(await keys.add(newKey('A', 1)), 'added');
     });
 
+    test('the version grows with each change, also within a transaction, and only once that is done', async (t) => {
+      const { keys, together } = await make(t);
+      let before = await keys.version();
+      const grows = async (): Promise<void> => {
+        const now = await keys.version();
+        assert.ok(now > before, `${now} after ${before}`);
+        before = now;
+      };
+      await keys.add(newKey('a', 1));
+      await grows();
+      await together((stores) => stores.keys.add(newKey('b', 2)));
+      await grows();
+      await keys.compromise('a', 3);
+      await grows();
+      await keys.remove('b');
+      await grows();
+      const undone = together(async (stores) => {
+        await stores.keys.add(newKey('c', 4));
+        throw new Error('undone');
+      });
+      await assert.rejects(undone, /undone/);
+      assert.equal(await keys.version(), before);
+    });
+
     test('always: only where there is no key at all', async (t) => {
       const { keys, together } = await make(t);
       const first = await Promise.all(

@@ -12,19 +12,22 @@ export interface KeyRing extends VerificationKeys {
   jwks(): { keys: JWK[] };
   /** How many keys there are of each state. */
   states(): Readonly<Record<KeyState, number>>;
+  /** Which version of the keys these are, at least: what changed up to then has been taken up. */
+  version(): number;
   /** Reads the store anew. @throws {Error} when none of the master secrets opens a key. */
   load(): Promise<void>;
 }
 
 type OpenKey = { readonly stored: StoredKey; readonly verify: VerificationKey; readonly sign: CryptoKey | Uint8Array };
 
-export function keyRing(on: { keys: Pick<Keys, 'list'>; clock: Clock; secrets: Secrets }): KeyRing {
+export function keyRing(on: { keys: Pick<Keys, 'list' | 'version'>; clock: Clock; secrets: Secrets }): KeyRing {
   let all: readonly StoredKey[] = [];
   let open: ReadonlyMap<string, OpenKey> = new Map();
   /** What tokens are verified with, and until when. */
   let known: ReadonlyMap<string, { readonly key: VerificationKey; readonly until: number }> = new Map();
   let begun = 0;
   let taken = 0;
+  let version = 0;
 
   async function opened(stored: StoredKey): Promise<OpenKey> {
     const before = open.get(stored.kid);
@@ -59,12 +62,15 @@ export function keyRing(on: { keys: Pick<Keys, 'list'>; clock: Clock; secrets: S
       for (const stored of all) counts[stateOf(stored)] += 1;
       return counts;
     },
+    version: () => version,
     async load() {
       const mine = (begun += 1);
+      const atLeast = await on.keys.version(); // before they are read: what changes in between is in them, and said to be later
       const stored = await on.keys.list();
       const believed = await Promise.all(stored.filter(isBelieved).map(opened));
       if (mine < taken) return; // one that began later knows more: a key that it found compromised must not come back
       taken = mine;
+      version = atLeast;
       all = stored;
       open = new Map(believed.map((key) => [key.stored.kid, key]));
       known = new Map([

@@ -27,6 +27,8 @@ export interface Keys {
   add(key: StoredKey, unless?: Span): Promise<'added' | 'present'>;
   /** In the order in which they sign. */
   list(): Promise<StoredKey[]>;
+  /** Grows with each change of a key. */
+  version(): Promise<number>;
   /** Takes the key away; a compromised one stays. */
   remove(kid: string): Promise<void>;
   /** Marks the key and erases its material, private and public. Only the first time counts. */

@@ -122,7 +122,9 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
         } else if (by - quietSince >= times.idleMs) connections.end(connection);
       },
       drain() {
-        if (connection.response && isBusy(connection)) sayLast(connection.response, undefined);
+        // An answer whose headers are out has promised that the connection stays: the next one ends it.
+        const { response } = connection;
+        if (response && !response.headersSent && isBusy(connection)) sayLast(response, undefined);
       },
       finish() {}, // Node's `closeIdleConnections` knows where a request has begun to arrive
     };

@@ -131,6 +131,15 @@ export const migrations: Record<string, Migration> = {
     },
   },
 
+  '0007_instance_keys': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('instances')
+        .addColumn('keys_version', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
+    },
+  },
+
   // A number that no other store has: where several keep something in one Redis, its name there.
   '0008_number_of_the_store': {
     async up(db: Kysely<unknown>) {

@@ -32,7 +32,7 @@ export type Schema = {
   };
   /** Numbers that say that something has changed, by name. */
   marks: { name: string; value: number };
-  instances: { id: string; seen_at: number };
+  instances: { id: string; seen_at: number; keys_version: number };
   audit: {
     id: string;
     at: number;

@@ -1,38 +1,40 @@
 import type { Kysely } from 'kysely';
+import { ALIVE_MS, type Instances } from '../../domain/instance/instance.ts';
 import type { Schema } from './schema.ts';
-
-/** The processes that share a store, as each says every few seconds that it lives. */
-export interface Instances {
-  /** @returns how many live, this one among them. */
-  beat(id: string, at: number): Promise<number>;
-  leave(id: string): Promise<void>;
-}
-
-/** Who has not been heard of for so long lives no more. */
-const ALIVE_MS = 30_000;
 
 export function sqlInstances(db: Kysely<Schema>): Instances {
   return {
-    async beat(id, at) {
+    async beat({ id, seenAt, keysVersion }) {
+      const said = { seen_at: seenAt, keys_version: keysVersion };
       await db
         .insertInto('instances')
-        .values({ id, seen_at: at })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet({ seen_at: at }))
+        .values({ id, ...said })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(said))
         .execute();
       await db
         .deleteFrom('instances')
-        .where('seen_at', '<', at - 10 * ALIVE_MS)
+        .where('seen_at', '<', seenAt - 10 * ALIVE_MS)
         .execute();
       const { living } = await db
         .selectFrom('instances')
         .select(({ fn }) => fn.countAll<number>().as('living'))
-        .where('seen_at', '>', at - ALIVE_MS)
+        .where('seen_at', '>', seenAt - ALIVE_MS)
         .executeTakeFirstOrThrow();
       return Number(living);
     },
 
-    async leave(id) {
+    async remove(id) {
       await db.deleteFrom('instances').where('id', '=', id).execute();
+    },
+
+    async list(at) {
+      const rows = await db
+        .selectFrom('instances')
+        .selectAll()
+        .where('seen_at', '>', at - ALIVE_MS)
+        .orderBy('id')
+        .execute();
+      return rows.map((row) => ({ id: row.id, seenAt: row.seen_at, keysVersion: row.keys_version }));
     },
   };
 }

@@ -34,6 +34,8 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
         return numAffectedRows === 1n ? 'added' : 'present';
       }),
 
+    version: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'keys').executeTakeFirst())?.value ?? 0,
+
     async list() {
       // A compromised key stands before the one that has taken its place, and its time.
       const rows = await db

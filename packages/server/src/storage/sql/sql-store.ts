@@ -1,5 +1,6 @@
 import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
+import type { Instances } from '../../domain/instance/instance.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
 import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import { migrations } from './migrations.ts';
@@ -7,7 +8,7 @@ import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
-import { type Instances, sqlInstances } from './sql-instances.ts';
+import { sqlInstances } from './sql-instances.ts';
 import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
