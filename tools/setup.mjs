@@ -28,6 +28,9 @@ if (process.argv.includes('--test')) {
     nginx: ['command -v nginx', 'nginx-light'],
     HAProxy: ['command -v haproxy', 'haproxy'],
     Redis: ['command -v redis-server', 'redis-server'],
+    Caddy: ['command -v caddy', 'caddy'],
+    promtool: ['command -v promtool', 'prometheus'],
+    'systemd-analyze': ['command -v systemd-analyze', 'systemd'],
     PostgreSQL: ['ls /usr/lib/postgresql/*/bin/postgres', 'postgresql'],
     PyJWT: ["/usr/bin/python3 -c 'import jwt, cryptography'", 'python3-jwt', 'python3-cryptography'],
   };
