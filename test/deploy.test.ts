@@ -130,13 +130,13 @@ test('every image is of one exact version: Node that of the tests, Portcullis th
 
 test('what the image is built of is in the build, and nothing of this machine', () => {
   const sources = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, names = '']) => names.split(' '));
-  const let_in = read('.dockerignore')
+  const letIn = read('.dockerignore')
     .split('\n')
     .filter((line) => line.startsWith('!'))
     .map((line) => line.slice(1));
   for (const source of sources) {
     assert.ok(
-      let_in.some((name) => source === name || source.startsWith(`${name}/`)),
+      letIn.some((name) => source === name || source.startsWith(`${name}/`)),
       source,
     );
     assert.doesNotThrow(() => execFileSync('test', ['-e', join(root, source)]), source);
@@ -231,6 +231,29 @@ const isHere = (command: string): boolean => spawnSync('sh', ['-c', `command -v 
 test('promtool takes the alerts and the scrape configuration', { skip: without('promtool', isHere('promtool')) }, () => {
   assert.match(judge('promtool', 'check', 'config', 'prometheus.yaml'), /SUCCESS: 5 rules found/);
 });
+
+test(
+  'what the page makes of them for Debian is taken too',
+  { skip: without('promtool or Caddy', isHere('promtool') && isHere('caddy')) },
+  (t) => {
+    const folder = folderFor(t);
+    const made = (to: string): string => {
+      const [line = ''] = new RegExp(`^ +sed .* > ${to}$`, 'm').exec(read('docs/how-to/run-in-production.md')) ?? [];
+      const file = join(folder, to.split('/').at(-1)!);
+      execFileSync('sh', ['-euc', line.replace(to, file)], { cwd: join(root, 'deploy') });
+      return file;
+    };
+    writeFileSync(join(folder, 'alerts.yaml'), read('deploy/alerts.yaml'));
+    const prometheus = made('/etc/prometheus/prometheus.yml');
+    judge('promtool', 'check', 'config', prometheus);
+    assert.deepEqual(parse(readFileSync(prometheus, 'utf8')).scrape_configs[0].static_configs, [
+      { targets: ['127.0.0.1:15000', '127.0.0.1:15002'] },
+    ]);
+    const caddyfile = made('/etc/caddy/Caddyfile');
+    judge('caddy', 'validate', '--adapter', 'caddyfile', '--config', caddyfile);
+    assert.match(readFileSync(caddyfile, 'utf8'), /^api\.example\.com \{\n\treverse_proxy 127\.0\.0\.1:5000 127\.0\.0\.1:5002 \{$/m);
+  },
+);
 
 test('systemd takes the unit, and finds it well closed', { skip: without('systemd-analyze', isHere('systemd-analyze')) }, (t) => {
   const file = join(folderFor(t), 'portcullis@5000.service');
