@@ -180,7 +180,7 @@ describe('a running server', () => {
   });
 
   test('lets an operator read, by address, and nothing else', async () => {
-    for (const path of ['/metrics', '/metrics?x=1', '/readyz']) {
+    for (const path of ['/metrics', '/metrics?x=1', '/readyz', '/healthz']) {
       const got = await askAdmin(program, path);
       assert.equal(got.status, 200, path);
       const asked = await askAdmin(program, path, { method: 'HEAD' });
@@ -194,7 +194,7 @@ describe('a running server', () => {
       for (const host of ['localhost:5001', '10.1.2.3:5001', '[::1]:5001'])
         assert.equal((await askAdmin(program, path, { headers: { host } })).status, 200, host);
     }
-    for (const path of ['/', '/metrics/', '/Metrics', '/docs', '/healthz', '/../metrics', '//metrics', '/%6detrics'])
+    for (const path of ['/', '/metrics/', '/Metrics', '/docs', '/healthz/', '/../metrics', '//metrics', '/%6detrics'])
       assert.equal((await askAdmin(program, path)).status, 404, path);
     for (const path of ['/metrics', '/readyz?full'])
       assert.equal((await program.ask('GET', path)).status, path === '/metrics' ? 404 : 200, 'outside there is yes or no');

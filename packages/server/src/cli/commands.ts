@@ -1,5 +1,6 @@
 import { audit } from './audit.ts';
 import type { Command } from './command.ts';
+import { health } from './health.ts';
 import { keys } from './keys.ts';
 import { routes } from './routes.ts';
 import { server } from './server.ts';
@@ -9,7 +10,7 @@ import { store } from './store.ts';
 import { users } from './users.ts';
 
 /** Everything that `portcullis` can be told, in the order of its help. */
-export const commands: readonly Command[] = [...server, ...settings, ...routes, ...users, ...sessions, ...keys, ...audit, ...store];
+export const commands: readonly Command[] = [...server, ...health, ...settings, ...routes, ...users, ...sessions, ...keys, ...audit, ...store];
 
 /** The nouns that have verbs of their own. */
 export const nouns: Readonly<Record<string, string>> = {

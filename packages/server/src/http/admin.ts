@@ -15,19 +15,20 @@ export type AdminPages = {
 const MAX_CONNECTIONS = 64;
 
 /**
- * The listener for operators: `GET /readyz` with the reasons, `GET /metrics` for Prometheus. In clear, so on loopback or a
- * network of one's own; asked by an address or as localhost only, so that no web page can be pointed at it by a name of its
- * own (DNS rebinding).
+ * The listener for operators: `GET /readyz` with the reasons, `GET /metrics` for Prometheus, `GET /healthz` for who only wants
+ * to know whether the process answers. In clear, so on loopback or a network of one's own; asked by an address or as localhost
+ * only, so that no web page can be pointed at it by a name of its own (DNS rebinding).
  */
 export function adminServer({ detail, metrics }: AdminPages): Server {
   const pages = new Map([
     ['/metrics', prometheus],
     ['/readyz', readyz],
+    ['/healthz', healthz],
   ]);
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }, (request, response) => {
     const page = pages.get(request.url?.split('?', 1)[0] ?? '');
     if (!isAskedByAddress(request)) return json(response, 421, { error: 'ask by address' });
-    if (!page) return json(response, 404, { error: 'there are GET /metrics and GET /readyz' });
+    if (!page) return json(response, 404, { error: 'there are GET /metrics, GET /readyz and GET /healthz' });
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
       return json(response, 405, { error: 'this takes GET' });
@@ -43,6 +44,10 @@ export function adminServer({ detail, metrics }: AdminPages): Server {
   async function readyz(_: IncomingMessage, response: ServerResponse): Promise<void> {
     const found = await detail();
     json(response, found.ready ? 200 : 503, found);
+  }
+
+  async function healthz(_: IncomingMessage, response: ServerResponse): Promise<void> {
+    json(response, 200, { status: 'ok' });
   }
 
   async function prometheus({ headers }: IncomingMessage, response: ServerResponse): Promise<void> {
