@@ -15,7 +15,7 @@ import type { Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
 import { openSet } from './mistake.ts';
-import { firstOf, openStoreAt } from './open-database.ts';
+import { firstOf, openStoreAt, tablesOfStore } from './open-database.ts';
 import type { Settings } from './settings/table.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
 
@@ -45,6 +45,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   held.defer(() => log.close());
   const store = openStoreAt(settings);
   held.defer(store.close);
+  await tablesOfStore(settings, store);
   await firstOf(settings, store.migrate());
   const hashes = hashPool();
   held.defer(hashes.close);

@@ -3,7 +3,7 @@ import { type Desk, openDesk } from '../desk.ts';
 import { demoSecret } from '../demo.ts';
 import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
-import { firstOf, isNewStore, storeFile, storeName } from '../open-database.ts';
+import { isNewStore, storeFile, storeName, tablesOfStore } from '../open-database.ts';
 import type { Settings } from '../settings/table.ts';
 
 export type OpenStore = {
@@ -30,8 +30,8 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
   const desk = openDesk({ settings });
   if (isNew) note(`Made a store: ${name}`);
+  const all = await tablesOfStore(settings, desk.store);
   if (anyVersion) return desk;
-  const all = await firstOf(settings, desk.store.migrations());
   const isEmpty = all.every(({ ranAt }) => !ranAt);
   if (make && isEmpty) {
     await desk.store.migrate();
