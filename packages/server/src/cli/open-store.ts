@@ -28,18 +28,17 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   if (isNew && !make) throw new Mistake(noStoreAt(name));
   if (isNew) for (const folder of [dirname(name), settings.dataDir]) ownFolder(folder);
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
+  await using held = new AsyncDisposableStack();
   const desk = openDesk({ settings });
+  held.defer(desk.close);
   if (isNew) note(`Made a store: ${name}`);
   const all = await tablesOfStore(settings, desk.store);
-  if (anyVersion) return desk;
   const isEmpty = all.every(({ ranAt }) => !ranAt);
-  if (make && isEmpty) {
-    await desk.store.migrate();
-    return desk;
-  }
-  if (all.every(({ ranAt }) => ranAt)) return desk;
-  await desk.close();
-  throw new Mistake(`the store ${name} is not of this version: "portcullis migrate" brings it up to it`);
+  if (make && isEmpty && !anyVersion) await desk.store.migrate();
+  else if (!anyVersion && all.some(({ ranAt }) => !ranAt))
+    throw new Mistake(`the store ${name} is not of this version: "portcullis migrate" brings it up to it`);
+  held.move();
+  return desk;
 }
 
 /** The file of a store that is there. @throws {Mistake} when it is not, or is none. */

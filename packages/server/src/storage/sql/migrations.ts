@@ -129,4 +129,15 @@ export const migrations: Record<string, Migration> = {
         .execute();
     },
   },
+
+  '0006_leases': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('leases')
+        .addColumn('name', 'text', (column) => column.primaryKey())
+        .addColumn('holder', 'text', (column) => column.notNull())
+        .addColumn('until', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  },
 };

@@ -6,6 +6,7 @@ import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
 import { type Instances, sqlInstances } from './sql-instances.ts';
+import { type Leases, sqlLeases } from './sql-leases.ts';
 import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
@@ -18,6 +19,8 @@ export type SqlStore = Stores &
   Tables & {
     readonly together: Together;
     readonly instances: Instances;
+    /** Only of a store that several processes share; on another, all work is its one owner's. */
+    readonly leases?: Leases;
     /** Whether another process has written to the store since this was last asked. Only what has one owner can say. */
     changedElsewhere?: () => boolean;
     /** After something was erased: leaves no copy of it in the files of the store, as far as readers let it. */
@@ -89,6 +92,7 @@ function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: 
       }
     },
     checkpoint: checkpoint ?? (() => {}),
+    ...(time && { leases: sqlLeases(db) }),
     ...(time && { time: async () => (await time.execute(db)).rows[0]?.at ?? 0 }),
     async ping() {
       assertThere?.();
