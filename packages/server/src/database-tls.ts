@@ -30,10 +30,10 @@ export function whyNoDatabase(database: Database, cause: unknown): string {
   const { code, message }: { code?: string; message: string } = cause instanceof Error ? cause : new Error(''); // a driver's errors have codes
   if (database.engine !== 'postgres') return 'is it there, and does PORTCULLIS_DATABASE_URL name it rightly?';
   const { host } = parsePostgresUrl(database.url);
-  const inClear = 'or, where nobody else can listen on the way, write sslmode=disable in PORTCULLIS_DATABASE_URL';
+  const inClear = 'or, where nobody else can listen on the way, write sslmode=disable in its URL';
   switch (code) {
     case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return `its certificate is not for ${JSON.stringify(host)} (${message}): name it in PORTCULLIS_DATABASE_URL as its certificate does, or give it one for this name`;
+      return `its certificate is not for ${JSON.stringify(host)} (${message}): name it in its URL as its certificate does, or give it one for this name`;
     case 'CERT_HAS_EXPIRED':
       return 'its certificate has expired: give it a new one';
     case 'SELF_SIGNED_CERT_IN_CHAIN':
@@ -42,12 +42,12 @@ export function whyNoDatabase(database: Database, cause: unknown): string {
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
     case 'CERT_SIGNATURE_FAILURE':
-      return 'its certificate is of an authority that is not trusted here: name the file of the right one as sslrootcert=FILE in PORTCULLIS_DATABASE_URL; if there is no other, this is not your database';
+      return 'its certificate is of an authority that is not trusted here: name the file of the right one as sslrootcert=FILE in its URL; if there is no other, this is not your database';
     case '28P01':
       return 'the password is not right: look at PORTCULLIS_DATABASE_PASSWORD_FILE';
     case '28000':
       return /no encryption/.test(message)
-        ? 'it lets nobody in without TLS, or not this user from here (its pg_hba.conf says who): write sslmode=verify-full in PORTCULLIS_DATABASE_URL'
+        ? 'it lets nobody in without TLS, or not this user from here (its pg_hba.conf says who): write sslmode=verify-full in its URL'
         : `it does not let this user in (${message})`;
     case '3D000':
       return 'there is no such database: make it, with "createdb"';

@@ -13,12 +13,14 @@ import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
 import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
 import { type Patiently, type Tables, tablesOf } from './tables.ts';
+import { type Transfer, transferOf } from './transfer.ts';
 
 /** All stores on one database. */
 export type SqlStore = Stores &
   Tables & {
     readonly together: Together;
     readonly instances: Instances;
+    readonly transfer: Transfer;
     /** Only of a store that several processes share; on another, all work is its one owner's. */
     readonly leases?: Leases;
     /** Whether another process has written to the store since this was last asked. Only what has one owner can say. */
@@ -79,6 +81,7 @@ function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: 
     ...stores(db, locks),
     ...tablesOf(db, dialect, patiently(db)),
     instances: sqlInstances(db),
+    transfer: transferOf(patiently(db), locks),
     async together(work) {
       for (let attempt = 1; ; attempt++) {
         try {
