@@ -9,6 +9,9 @@ import { isPostgresHere, type Postgres, startPostgres } from './support/postgres
 import { folderFor, shared } from './support/program.ts';
 
 const PASSWORD = 'kept from every line';
+const NO_PASSWORD = { PORTCULLIS_DATABASE_PASSWORD: undefined };
+
+type Env = Readonly<Record<string, string | undefined>>;
 
 describe('PostgreSQL under TLS', { skip: without('PostgreSQL', isPostgresHere) }, () => {
   const here = shared(async (t) => {
@@ -26,7 +29,7 @@ describe('PostgreSQL under TLS', { skip: without('PostgreSQL', isPostgresHere) }
   });
 
   /** In this process, which is quicker. */
-  async function run(url: string, more: Record<string, string> = {}) {
+  async function run(url: string, more: Env = {}) {
     const said = { stdout: '', stderr: '' };
     const to = (name: keyof typeof said) => ({ write: (text: string) => void (said[name] += text) });
     const env = { PORTCULLIS_DATA_DIR: here.folder, PORTCULLIS_DATABASE_URL: url, PORTCULLIS_DATABASE_PASSWORD: PASSWORD, ...more };
@@ -46,7 +49,7 @@ describe('PostgreSQL under TLS', { skip: without('PostgreSQL', isPostgresHere) }
   test('whoever cannot show that it is the database is refused, by name, with what to do', async () => {
     const garbage = join(here.folder, 'garbage.pem');
     writeFileSync(garbage, 'no certificate');
-    const refusals: [url: string, line: RegExp, more?: Record<string, string>][] = [
+    const refusals: [url: string, line: RegExp, more?: Env][] = [
       [tcp(`?sslmode=verify-full&sslrootcert=${here.other}`), /of an authority that is not trusted here: .*sslrootcert=FILE/],
       [tcp('?sslmode=verify-full'), /of an authority that is not trusted here: .*sslrootcert=FILE/],
       [
@@ -59,6 +62,7 @@ describe('PostgreSQL under TLS', { skip: without('PostgreSQL', isPostgresHere) }
       [tcp(`?sslrootcert=${here.folder}/none.pem`), /sslrootcert: .*none\.pem/],
       [tcp(`?sslrootcert=${garbage}`), /sslrootcert: .* is not a certificate as PEM/],
       [tcp(`?sslrootcert=${here.own}`), /the password is not right/, { PORTCULLIS_DATABASE_PASSWORD: 'another' }],
+      [tcp(`?sslrootcert=${here.own}`), /it asks for a password: put it into PORTCULLIS_DATABASE_PASSWORD_FILE/, NO_PASSWORD],
     ];
     for (const [url, line, more] of refusals) {
       const { code, stdout, stderr } = await run(url, more);

@@ -24,6 +24,7 @@ const BATCH = 1_000;
 export async function copyStore(from: Settings, to: Settings, onStep: OnStep = () => {}): Promise<readonly Copied[]> {
   await using held = new AsyncDisposableStack();
   if (isNewStore(from)) throw new Mistake(`--from: there is no store at ${storeName(from)}`);
+  if (storeName(from) === storeName(to)) throw new Mistake('--to: this is the store of --from');
   lock('--from', from, held);
   const source = openHeld(from, held);
   const state = await tablesOfStore(from, source);

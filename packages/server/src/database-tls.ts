@@ -53,6 +53,7 @@ export function whyNoDatabase(database: Database, cause: unknown): string {
       return 'there is no such database: make it, with "createdb"';
     case undefined:
       if (/does not support SSL/.test(message)) return `it has no TLS: switch ssl on there, ${inClear}`;
+      if (/password must be/.test(message)) return 'it asks for a password: put it into PORTCULLIS_DATABASE_PASSWORD_FILE';
       break;
     default:
   }
