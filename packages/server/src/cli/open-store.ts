@@ -1,10 +1,12 @@
 import { dirname } from 'node:path';
+import { systemClock } from '@portcullis/guard';
 import { type Desk, openDesk } from '../desk.ts';
 import { demoSecret } from '../demo.ts';
 import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
 import { isNewStore, storeFile, storeName, tablesOfStore } from '../open-database.ts';
 import type { Settings } from '../settings/table.ts';
+import { clockOfStore } from '../steer-clock.ts';
 
 export type OpenStore = {
   /** Where there is none yet, make one. */
@@ -29,10 +31,12 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   if (isNew) for (const folder of [dirname(name), settings.dataDir]) ownFolder(folder);
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
   await using held = new AsyncDisposableStack();
-  const desk = openDesk({ settings });
+  const { clock, look } = clockOfStore(systemClock(), { warn: (_, text) => note(text), error: (_, text) => note(text) });
+  const desk = openDesk({ settings, clock });
   held.defer(desk.close);
   if (isNew) note(`Made a store: ${name}`);
   const all = await tablesOfStore(settings, desk.store);
+  if (desk.store.time) await look(desk.store.time); // what an operator writes has the time of all who share the store
   const isEmpty = all.every(({ ranAt }) => !ranAt);
   if (make && isEmpty && !anyVersion) await desk.store.migrate();
   else if (!anyVersion && all.some(({ ranAt }) => !ranAt))
