@@ -14,8 +14,8 @@ export type Postgres = {
   readonly folder: string;
   /** A new, empty database, which goes when the test ends. */
   newDatabase(t?: TestContext): Promise<string>;
-  /** Runs one statement as its superuser. */
-  query(text: string): Promise<pg.QueryResult>;
+  /** Runs one statement as its superuser. @param database one of its own, unless it is said. */
+  query(text: string, database?: string): Promise<pg.QueryResult>;
   /** SIGKILL, to it and to all it has started; `start` brings it back on the same port and data. */
   kill(): Promise<void>;
   /** Stopped at once, connections cut (`immediate`), or without them (`fast`). */
@@ -91,8 +91,8 @@ export async function startPostgres(
     }
   }
 
-  async function query(text: string): Promise<pg.QueryResult> {
-    const client = new pg.Client({ host: folder, port, user: USER, password, database: 'postgres', connectionTimeoutMillis: 2_000 });
+  async function query(text: string, database = 'postgres'): Promise<pg.QueryResult> {
+    const client = new pg.Client({ host: folder, port, user: USER, password, database, connectionTimeoutMillis: 2_000 });
     try {
       await client.connect();
       return await client.query(text);
