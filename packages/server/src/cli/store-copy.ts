@@ -17,7 +17,7 @@ export const storeCopy = [
       from: { takes: 'URL', says: 'The store to copy, as in PORTCULLIS_DATABASE_URL.' },
       to: { takes: 'URL', says: 'An empty database, or a file of SQLite that is not there yet.' },
     },
-    summary: 'Copy a whole store into an empty one, also from SQLite to PostgreSQL and back',
+    summary: 'Copy a whole store into an empty one: from SQLite to PostgreSQL, or back',
     about: [
       'Stop the servers of both first: while one runs, nothing is copied. All moves: users, passwords, sessions, keys, audit and counted guesses, so nobody has to log in again, and what was revoked stays so. The master secret must stay the same.',
       'The copy is one transaction: when it is stopped halfway, the target is as empty as before. The source is only read. The password of PostgreSQL comes from PORTCULLIS_DATABASE_PASSWORD_FILE, and never stands in these URLs.',
