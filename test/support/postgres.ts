@@ -10,10 +10,12 @@ import { freePort } from './free-port.ts';
 /** A PostgreSQL of the test's own, on a free port of loopback. */
 export type Postgres = {
   readonly port: number;
+  /** Where its unix socket is. */
+  readonly folder: string;
   /** A new, empty database, which goes when the test ends. */
   newDatabase(t?: TestContext): Promise<string>;
-  /** Runs one statement as its superuser. */
-  query(text: string): Promise<pg.QueryResult>;
+  /** Runs one statement as its superuser. @param database one of its own, unless it is said. */
+  query(text: string, database?: string): Promise<pg.QueryResult>;
   /** SIGKILL, to it and to all it has started; `start` brings it back on the same port and data. */
   kill(): Promise<void>;
   /** Stopped at once, connections cut (`immediate`), or without them (`fast`). */
@@ -30,8 +32,15 @@ const bin = globSync('/usr/lib/postgresql/*/bin').toSorted().at(-1);
 
 export const isPostgresHere = bin !== undefined;
 
-/** @param auth how it asks who comes; with a password, `trust` does not. */
-export async function startPostgres(auth: 'trust' | 'scram-sha-256' = 'trust', password = ''): Promise<Postgres> {
+/**
+ * @param auth how it asks who comes; with a password, `trust` does not.
+ * @param tls its certificate and key as PEM; over TCP it then lets nobody in without TLS.
+ */
+export async function startPostgres(
+  auth: 'trust' | 'scram-sha-256' = 'trust',
+  password = '',
+  tls?: { readonly cert: string; readonly key: string },
+): Promise<Postgres> {
   if (!bin) throw new Error('PostgreSQL is not installed');
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-pg-'));
   const data = join(folder, 'data');
@@ -46,6 +55,14 @@ export async function startPostgres(auth: 'trust' | 'scram-sha-256' = 'trust', p
     cwd: folder,
     stdio: 'ignore',
   });
+  if (tls) {
+    for (const [name, text] of Object.entries(tls)) {
+      const file = join(data, `${name}.pem`);
+      writeFileSync(file, text, { mode: 0o600 });
+      if (account) chownSync(file, account.uid, account.gid);
+    }
+    writeFileSync(join(data, 'pg_hba.conf'), `local all all ${auth}\nhostssl all all all ${auth}\n`);
+  }
   const port = await freePort();
   let server: ChildProcess | undefined;
   const urlOf = (database: string): string => `postgres://${USER}@127.0.0.1:${port}/${database}`;
@@ -54,10 +71,11 @@ export async function startPostgres(auth: 'trust' | 'scram-sha-256' = 'trust', p
     const settings = {
       port,
       listen_addresses: '127.0.0.1',
-      unix_socket_directories: '',
+      unix_socket_directories: folder,
       fsync: 'off',
       max_connections: 200,
       logging_collector: 'off',
+      ...(tls && { ssl: 'on', ssl_cert_file: 'cert.pem', ssl_key_file: 'key.pem' }),
     };
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     server = spawn(join(bin ?? '', 'postgres'), ['-D', data, ...args], { ...account, cwd: folder, stdio: 'ignore', detached: true });
@@ -73,8 +91,8 @@ export async function startPostgres(auth: 'trust' | 'scram-sha-256' = 'trust', p
     }
   }
 
-  async function query(text: string): Promise<pg.QueryResult> {
-    const client = new pg.Client({ host: '127.0.0.1', port, user: USER, password, database: 'postgres', connectionTimeoutMillis: 2_000 });
+  async function query(text: string, database = 'postgres'): Promise<pg.QueryResult> {
+    const client = new pg.Client({ host: folder, port, user: USER, password, database, connectionTimeoutMillis: 2_000 });
     try {
       await client.connect();
       return await client.query(text);
@@ -110,6 +128,7 @@ export async function startPostgres(auth: 'trust' | 'scram-sha-256' = 'trust', p
   await start();
   return {
     port,
+    folder,
     async newDatabase(t) {
       const name = `t_${randomBytes(6).toString('hex')}`;
       await query(`create database ${name} strategy file_copy`);

@@ -27,24 +27,30 @@ export function systemClock(onStep: (stepMs: number) => void = () => {}): Clock 
 }
 
 /**
- * A clock that is steered to another machine's time. The first time it is set outright, for nobody has acted on what it said
- * until then; after that it never runs backwards: it stands still until the other has caught up.
+ * A clock that goes by another machine's, once it has been told of it. It never runs backwards: where it is ahead of that one, it goes
+ * a tenth slower until they are together again. Nor does it stand still: then no token would end, and no window pass.
  */
 export interface SteeredClock extends Clock {
-  /** @param offsetMs how far that machine's clock is ahead of ours. */
-  steer(offsetMs: number): void;
+  /** @param at what that machine's clock says now. The first time it is taken as it is. */
+  steer(at: number): void;
 }
 
-export function steeredClock(own: Clock): SteeredClock {
-  let offset = 0;
-  let last = 0;
-  let isSteered = false;
+const SLOWED_TO = 0.9;
+
+/** @param own what counts until it is steered. @param steady a watch that nobody sets; what is done to this machine's clock is no matter from then on. */
+export function steeredClock(own: Clock, steady: () => number = stopwatch): SteeredClock {
+  let ahead: number | undefined;
+  let [said, saidAt] = [-Infinity, 0];
   return {
-    now: () => (last = Math.max(last, own.now() + offset)),
-    steer(offsetMs) {
-      offset = Math.round(offsetMs);
-      if (!isSteered) last = 0;
-      isSteered = true;
+    now() {
+      if (ahead === undefined) return own.now();
+      const at = steady();
+      said = Math.max(at + ahead, said + (at - saidAt) * SLOWED_TO);
+      saidAt = at;
+      return Math.floor(said);
+    },
+    steer(at) {
+      ahead = at - steady();
     },
   };
 }

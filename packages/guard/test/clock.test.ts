@@ -72,18 +72,40 @@ test('a manual clock moves when told to, and only forward', () => {
   assert.equal(clock.now(), 1_250);
 });
 
-test('a steered clock is set outright the first time, also back; later it stands still until the other has caught up', () => {
-  const own = manualClock(100_000);
-  const clock = steeredClock(own);
-  assert.equal(clock.now(), 100_000);
-  clock.steer(-30_000);
-  assert.equal(clock.now(), 70_000);
-  clock.steer(-31_000);
-  assert.equal(clock.now(), 70_000);
-  own.advance(1_500);
-  assert.equal(clock.now(), 70_500);
-  clock.steer(5_000);
-  assert.equal(clock.now(), 106_500);
+test("a steered clock is its own until it is told of another's, and that one's from then on", () => {
+  const own = manualClock(5_000);
+  let steady = 70;
+  const clock = steeredClock(own, () => steady);
+  assert.equal(clock.now(), 5_000);
+  clock.steer(1_000); // the first time also backwards: nothing has gone by it yet
+  assert.equal(clock.now(), 1_000);
+  steady += 500;
+  own.advance(3_600_000); // set by somebody, which is no matter
+  assert.equal(clock.now(), 1_500);
+  clock.steer(60_000);
+  assert.equal(clock.now(), 60_000);
+});
+
+test('a steered clock that is ahead goes slower until it is right again: never backwards, never still', () => {
+  let steady = 0;
+  const clock = steeredClock(manualClock(0), () => steady);
+  clock.steer(1_000_000);
+  clock.now();
+  clock.steer(990_000);
+  let last = clock.now();
+  assert.equal(last, 1_000_000);
+  for (let second = 1; second <= 99; second++) {
+    for (let i = 0; i < 100; i++) {
+      steady += 10;
+      assert.ok(clock.now() >= last);
+      last = clock.now();
+    }
+    assert.ok(Math.abs(last - (1_000_000 + second * 900)) <= 1, `after ${second} s: ${last}`);
+  }
+  steady += 2_000;
+  assert.equal(clock.now(), 990_000 + steady);
+  steady += 1_000;
+  assert.equal(clock.now(), 990_000 + steady);
 });
 
 test('a duration has a unit, or is 0', () => {

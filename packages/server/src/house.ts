@@ -16,8 +16,8 @@ import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
 import { openSet } from './mistake.ts';
-import { firstOf, openStoreAt } from './open-database.ts';
 import { openSharedRedis, type SharedRedis, shareRevocations } from './open-redis.ts';
+import { firstOf, openStoreAt, tablesOfStore } from './open-database.ts';
 import type { Settings } from './settings/table.ts';
 import type { SharedRevocations } from './storage/redis/shared-revocations.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
@@ -50,6 +50,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   held.defer(() => log.close());
   const store = openStoreAt(settings);
   held.defer(store.close);
+  await tablesOfStore(settings, store);
   await firstOf(settings, store.migrate());
   const redis = await openSharedRedis(settings, store, (isUp, why) => {
     if (isUp) serverLog.info('Redis is there: limits are shared');

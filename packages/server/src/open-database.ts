@@ -2,10 +2,12 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Problem } from './domain/problem.ts';
 import { serverLog } from './lib/server-log.ts';
+import { readDatabaseTls, whyNoDatabase } from './database-tls.ts';
 import { Mistake, openDatabase } from './mistake.ts';
 import { showDatabase } from './settings/kinds.ts';
 import type { Settings } from './settings/table.ts';
 import { postgresStore, sqliteStore, type SqlStore } from './storage/sql/sql-store.ts';
+import type { MigrationState } from './storage/sql/tables.ts';
 
 type Where = Pick<Settings, 'database' | 'dataDir'>;
 
@@ -29,6 +31,7 @@ export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs
   if (database.engine === 'postgres') {
     return postgresStore({
       url: database.url,
+      tls: readDatabaseTls(database.url),
       password: databasePassword,
       poolSize: databasePool,
       timeoutMs: databaseTimeoutMs,
@@ -39,14 +42,22 @@ export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs
   return openDatabase(file, () => sqliteStore(file));
 }
 
+/** Of which version the tables of a store are. @throws {Mistake} where they are of a newer one than this program, or as {@link firstOf}. */
+export async function tablesOfStore(where: Where, store: Pick<SqlStore, 'migrations'>): Promise<MigrationState[]> {
+  const all = await firstOf(where, store.migrations());
+  const newer = all.filter(({ isKnown }) => !isKnown).map(({ name }) => name);
+  if (newer.length === 0) return all;
+  throw new Mistake(
+    `the store ${storeName(where)} is of a newer version than this program, which does not know its ${newer.join(', ')}: run that version, or put back the copy of before`,
+  );
+}
+
 /** The first that is asked of a store. @throws {Mistake} that names the store, without its password, where it cannot be asked now. */
 export async function firstOf<T>(where: Where, asked: Promise<T>): Promise<T> {
   try {
     return await asked;
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'unavailable') throw error;
-    throw new Mistake(
-      `the store ${storeName(where)} cannot be asked (${error.reason}): is it there, and does PORTCULLIS_DATABASE_URL name it rightly?`,
-    );
+    throw new Mistake(`the store ${storeName(where)} cannot be asked (${error.reason}): ${whyNoDatabase(where.database, error.cause)}`);
   }
 }

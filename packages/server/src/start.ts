@@ -26,6 +26,7 @@ import type { Settings } from './settings/table.ts';
 import { shareLimits } from './share-limits.ts';
 import { clockOfStore } from './steer-clock.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
+import { takeTurns } from './take-turns.ts';
 import { startWorkers } from './workers.ts';
 
 /** Settings come from `env`, and from `flags` where one has them; files are read from the disk unless told otherwise. */
@@ -122,7 +123,10 @@ export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Se
 
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
 async function open(settings: Settings, origins: Origins, { mode, routes, worker }: StartOptions, held: AsyncDisposableStack) {
-  const { clock, follow } = clockOfStore(systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward')));
+  const { clock, follow } = clockOfStore(
+    systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward')),
+    serverLog,
+  );
   const made: Running['made'][number][] = [];
   const file = storeFile(settings);
   const isNew = isNewStore(settings);
@@ -152,8 +156,9 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
   if (demoUser) throw new Mistake(traceOfUser(demoUser)); // also where the store could not be looked at before
   const secretNotes = await openKeys(services, secrets, { mode, settings, origins });
   await ensureSigningKey(services, settings.signingAlg, secrets[0]);
+  const isOurTurn = await takeTurns(house.store, clock, held);
   const tendKeys = async (): Promise<void> => {
-    await rotateWhenDue(services, settings.signingAlg, secrets[0], settings.keyRotationMs);
+    if (isOurTurn()) await rotateWhenDue(services, settings.signingAlg, secrets[0], settings.keyRotationMs);
     await services.keyRing.load();
   };
   await tendKeys();
@@ -206,13 +211,14 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
   const adminAddress = settings.adminListen && pages && !worker ? await listenForOperators(settings.adminListen, pages, held) : undefined;
 
   every(held, house.shared ? 1_000 : 500, () => services.revoked.look());
-  every(held, 5_000, () => clearSeals(services));
+  every(held, 5_000, () => isOurTurn() && clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
   every(held, 10_000, storeTrouble); // for the log, where nobody asks
   every(held, 60_000, tendKeys);
   if (keeper) every(held, 1_000, () => keeper.look());
-  every(held, 600_000, () => keepHouse(services, settings.auditRetentionMs));
+  every(held, 600_000, () => services.revoked.sweep());
+  every(held, 600_000, () => isOurTurn() && keepHouse(services, settings.auditRetentionMs));
 
   return {
     issuer,

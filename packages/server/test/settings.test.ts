@@ -316,7 +316,8 @@ test('a database and a Redis are named by URLs, and shown without their password
     return showSettings(settings, origins, 'serve').find((row) => row.name === `PORTCULLIS_${name}`)?.value;
   };
   assert.equal(shown('DATABASE_URL', 'postgres://me@db:5432/x'), 'postgres://me@db:5432/x');
-  assert.equal(shown('DATABASE_URL', 'postgresql://me:pass@db/x?sslmode=require'), 'postgresql://me@db/x');
+  assert.equal(shown('DATABASE_URL', 'postgresql://me:pa@ss@db/x?sslmode=disable'), 'postgresql://me@db/x?sslmode=disable');
+  assert.equal(shown('DATABASE_URL', 'postgres://me:pass@/x?host=/run'), 'postgres://me@/x?host=/run');
   assert.equal(shown('REDIS_URL', 'rediss://me:pass@r:6380/2'), 'rediss://me@r:6380/2');
   for (const wrong of ['postgres://db/x', 'postgres://me@db', 'postgres://me@db/', 'postgres:///x', 'mysql://me@db/x'])
     assert.match(mistakeOf({ mode: 'serve', env: { ...served, PORTCULLIS_DATABASE_URL: wrong } }), /^PORTCULLIS_DATABASE_URL/);

@@ -7,10 +7,11 @@ import { server } from './server.ts';
 import { sessions } from './sessions.ts';
 import { settings } from './settings.ts';
 import { store } from './store.ts';
+import { storeCopy } from './store-copy.ts';
 import { users } from './users.ts';
 
 /** Everything that `portcullis` can be told, in the order of its help. */
-export const commands: readonly Command[] = [...server, ...health, ...settings, ...routes, ...users, ...sessions, ...keys, ...audit, ...store];
+export const commands: readonly Command[] = [...server, ...health, ...settings, ...routes, ...users, ...sessions, ...keys, ...audit, ...store, ...storeCopy];
 
 /** The nouns that have verbs of their own. */
 export const nouns: Readonly<Record<string, string>> = {
@@ -18,6 +19,7 @@ export const nouns: Readonly<Record<string, string>> = {
   sessions: 'Who is logged in',
   keys: 'What signs access tokens',
   audit: 'Who did what when',
+  store: 'All that is kept',
 };
 
 /** Of every command. */

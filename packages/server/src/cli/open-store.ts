@@ -1,10 +1,12 @@
 import { dirname } from 'node:path';
+import { systemClock } from '@portcullis/guard';
 import { type Desk, openDesk } from '../desk.ts';
 import { demoSecret } from '../demo.ts';
 import { ownFolder } from '../lib/files.ts';
 import { Mistake } from '../mistake.ts';
-import { firstOf, isNewStore, storeFile, storeName } from '../open-database.ts';
+import { isNewStore, storeFile, storeName, tablesOfStore } from '../open-database.ts';
 import type { Settings } from '../settings/table.ts';
+import { clockOfStore } from '../steer-clock.ts';
 
 export type OpenStore = {
   /** Where there is none yet, make one. */
@@ -28,18 +30,19 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   if (isNew && !make) throw new Mistake(noStoreAt(name));
   if (isNew) for (const folder of [dirname(name), settings.dataDir]) ownFolder(folder);
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
-  const desk = openDesk({ settings });
+  await using held = new AsyncDisposableStack();
+  const { clock, look } = clockOfStore(systemClock(), { warn: (_, text) => note(text), error: (_, text) => note(text) });
+  const desk = openDesk({ settings, clock });
+  held.defer(desk.close);
   if (isNew) note(`Made a store: ${name}`);
-  if (anyVersion) return desk;
-  const all = await firstOf(settings, desk.store.migrations());
+  const all = await tablesOfStore(settings, desk.store);
+  if (desk.store.time) await look(desk.store.time); // what an operator writes has the time of all who share the store
   const isEmpty = all.every(({ ranAt }) => !ranAt);
-  if (make && isEmpty) {
-    await desk.store.migrate();
-    return desk;
-  }
-  if (all.every(({ ranAt }) => ranAt)) return desk;
-  await desk.close();
-  throw new Mistake(`the store ${name} is not of this version: "portcullis migrate" brings it up to it`);
+  if (make && isEmpty && !anyVersion) await desk.store.migrate();
+  else if (!anyVersion && all.some(({ ranAt }) => !ranAt))
+    throw new Mistake(`the store ${name} is not of this version: "portcullis migrate" brings it up to it`);
+  held.move();
+  return desk;
 }
 
 /** The file of a store that is there. @throws {Mistake} when it is not, or is none. */

@@ -36,10 +36,11 @@ async function perform({ command, given, flags, json: asJson, dev }: Parsed, env
   const note = (text: string): void => { terminal.err.line(terminal.err.paint('dim', plainText(text, 1_000))); };
   let settings: Settings | undefined;
   let desk: Promise<Desk> | undefined;
+  let clock = systemClock();
 
   const on: On = {
     sources, terminal, note,
-    clock: systemClock(),
+    clock: { now: () => clock.now() },
     json: asJson,
     settings: () => (settings ??= settingsOf(sources, note)),
     desk: (how = {}) => (desk ??= open(how)),
@@ -51,6 +52,7 @@ async function perform({ command, given, flags, json: asJson, dev }: Parsed, env
     const { openStore } = await import('./open-store.ts');
     const opened = await openStore(on.settings(), how, sources.mode === 'dev' ? 'demo' : 'operator', note);
     held.defer(opened.close);
+    clock = opened.services.clock;
     return opened;
   }
 }

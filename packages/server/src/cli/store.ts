@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Mistake } from '../mistake.ts';
-import { command } from './command.ts';
+import { command, type On, WrongUsage } from './command.ts';
 import type { Column } from './print.ts';
 
 const copyColumns: readonly Column<{ file: string; bytes: number }>[] = [{ key: 'file' }, { key: 'bytes' }];
@@ -10,16 +10,27 @@ export const store = [
     name: 'migrate',
     modes: ['admin', 'dev'],
     settings: 'store',
-    options: { status: { says: 'Only show which were run and which are due.' } },
+    options: {
+      status: { says: 'Only show which were run and which are due.' },
+      plan: { says: 'Only show the statements that are due, as SQL of this engine.' },
+    },
     summary: 'Bring the tables of the store up to this version',
-    about: ['"serve" and "dev" do this by themselves when they start; this is for who wants to see it done before. Make a backup, and stop the server of the older version first. Where there is no store yet, one is made.'],
-    examples: [['migrate', 'runs what is due'], ['migrate --status', 'shows all']],
-    columns: [{ key: 'name' }, { key: 'state', style: ({ state }) => (state === 'due' ? 'yellow' : 'green') }, { key: 'ranAt', as: 'time' }],
+    about: [
+      '"serve" and "dev" do this by themselves when they start; this is for who wants to see it done before. Make a backup, and stop the server of the older version first. Where there is no store yet, one is made.',
+      'All that is due is one transaction: killed in the middle, nothing has been done. Of several that begin at once, one does it and the others wait.',
+    ],
+    examples: [['migrate', 'runs what is due'], ['migrate --status', 'shows all'], ['migrate --plan', 'what would be run, for whoever must agree to it']],
+    columns: [{ key: 'name' }, { key: 'state', style: ({ state }) => (state === 'due' ? 'yellow' : 'green') }, { key: 'ranAt', as: 'time' }, { key: 'statement', hidden: true }],
     none: 'The store is up to date: nothing was due.',
     async does(on, given) {
-      const { store } = await on.desk({ anyVersion: true, ...(!given.status && { make: true }) });
+      if (given.status && given.plan) throw new WrongUsage('--status shows what was run, --plan what would be: say one of them');
+      const { store } = await on.desk({ anyVersion: true, ...(!given.status && !given.plan && { make: true }) });
+      if (given.plan) {
+        const plan = (await store.plan()).map((one) => ({ ...one, state: 'due', ranAt: undefined }));
+        return on.json || plan.length === 0 ? plan : showPlan(on, plan);
+      }
       const ran = given.status ? [] : await store.migrate();
-      const all = (await store.migrations()).map(({ name, ranAt }) => ({ name, state: ranAt ? 'run' : 'due', ranAt: ranAt?.getTime() }));
+      const all = (await store.migrations()).map(({ name, ranAt }) => ({ name, state: ranAt ? 'run' : 'due', ranAt: ranAt?.getTime(), statement: undefined }));
       return given.status ? all : all.filter(({ name }) => ran.includes(name));
     },
   }),
@@ -51,3 +62,11 @@ export const store = [
     },
   }),
 ];
+
+/** As SQL that can be read, or kept. */
+function showPlan({ terminal: { out } }: On, plan: readonly { readonly name: string; readonly statement: string }[]): void {
+  plan.forEach(({ name, statement }, i) => {
+    if (plan[i - 1]?.name !== name) out.line(`${i === 0 ? '' : '\n'}${out.paint('bold', `-- ${name}`)}`);
+    out.line(`${statement};`);
+  });
+}

@@ -8,7 +8,10 @@ import type { Services } from './services.ts';
 
 type On = Pick<Services, 'clock' | 'users' | 'together' | 'revoked'>;
 
-/** Acts of an operator on one user; each ends the user's sessions where it takes something away, in the same transaction. */
+/**
+ * Acts of an operator on one user; each ends the user's sessions where it takes something away, in the same transaction.
+ * Each writes to the user first, then to the credential, then to sessions: as a login does, or the two would wait for each other.
+ */
 export const disableUser = (on: On, nameOrId: string): Promise<Ended[]> =>
   change(on, nameOrId, 'user_disabled', 'user_disabled', (stores, user, at) => stores.users.setDisabled(user.id, at));
 
@@ -17,8 +20,8 @@ export const enableUser = (on: On, nameOrId: string): Promise<Ended[]> =>
 
 export const removeUser = (on: On, nameOrId: string): Promise<Ended[]> =>
   change(on, nameOrId, 'user_removed', 'user_removed', async (stores, user) => {
-    await stores.credentials.remove(user.id);
     await stores.users.remove(user.id);
+    await stores.credentials.remove(user.id);
   });
 
 /** Under the password policy; clears the demo's mark. @throws {Problem} `user_unknown`, or what the policy says. */
@@ -31,8 +34,8 @@ export async function setPassword(
   on.checkNewPassword(password, username);
   const passwordHash = await on.passwords.hash(password);
   return change(on, nameOrId, 'password_set', 'password_changed', async (stores, user, at) => {
-    await stores.credentials.setPassword(user.id, passwordHash, at);
     await stores.users.unmarkDemo(user.id);
+    await stores.credentials.setPassword(user.id, passwordHash, at);
   });
 }
 

@@ -12,11 +12,10 @@ export async function clearSeals(on: Pick<Services, 'clock' | 'sessions' | 'life
 
 /** Deletes what is dead: in batches, so that nobody waits long behind it. */
 export async function keepHouse(
-  on: Pick<Services, 'clock' | 'sessions' | 'audit' | 'guesses' | 'keys' | 'revoked' | 'together'>,
+  on: Pick<Services, 'clock' | 'sessions' | 'audit' | 'guesses' | 'keys' | 'together'>,
   auditRetentionMs: number,
 ): Promise<void> {
   const now = on.clock.now();
-  on.revoked.sweep();
   await untilFew(() => on.sessions.deleteDead(now - DEAD_SESSIONS_KEPT_MS, BATCH));
   await untilFew(() => on.guesses.deleteDead(now, BATCH));
   await untilFew(() => on.audit.deleteBefore(now - auditRetentionMs, BATCH));

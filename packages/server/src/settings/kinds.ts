@@ -1,6 +1,7 @@
-import { BlockList, isIP, isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { cidrBlock, type Limit, parseDuration, parseLimits, showDuration } from '@portcullis/guard';
 import { readRedisUrl, redisUrlForms, showRedisUrl } from '../lib/redis-url.ts';
+import { parsePostgresUrl } from '../lib/postgres-url.ts';
 
 /** How a text becomes a value, and how the value is shown. `parse(show(value))` is the value again, but for a secret. */
 export type Kind<T> = {
@@ -27,12 +28,6 @@ export const address: Kind<string> = {
   takes: 'an IP address or "localhost"',
   parse: (text) => (isIP(text) || text === 'localhost' ? text : refuse(text, address.takes)),
 };
-
-const loopback = new BlockList();
-loopback.addSubnet('127.0.0.0', 8);
-loopback.addAddress('::1', 'ipv6');
-
-export const isLoopback = (host: string): boolean => host === 'localhost' || loopback.check(host, isIPv6(host) ? 'ipv6' : 'ipv4');
 
 export function whole(min: number, max: number): Kind<number> {
   const takes = `a whole number from ${min} to ${max}`;
@@ -125,7 +120,7 @@ export const word: Kind<string> = {
   parse: (text) => (/^[!-~]{1,200}$/.test(text) ? text : refuse(text, word.takes)),
 };
 
-/** Of SQLite, `file` is a path, relative to the data folder, or `:memory:`. Of PostgreSQL, `url` is as libpq reads it. */
+/** Of SQLite, `file` is a path, relative to the data folder, or `:memory:`. Of PostgreSQL, `url` is one that {@link parsePostgresUrl} reads. */
 export type Database = { readonly engine: 'sqlite'; readonly file: string } | { readonly engine: 'postgres'; readonly url: string };
 
 export const database: Kind<Database> = {
@@ -133,10 +128,8 @@ export const database: Kind<Database> = {
     '"sqlite:FILE" (relative to the data folder, or an absolute path), "sqlite::memory:" or "postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full"',
   // The text is not quoted in what is wrong with it: the URL of a database may hold a password.
   parse(text) {
-    if (/^postgres(ql)?:/i.test(text)) {
-      const url = URL.parse(text);
-      if (!url?.hostname || url.pathname.length < 2 || url.username === '' || !isDecodable(url))
-        throw new Error('the URL of a PostgreSQL database names a user, a host and a database: write "postgres://USER@HOST:PORT/DATABASE"');
+    if (/^postgres(ql)?:/.test(text)) {
+      parsePostgresUrl(text);
       return { engine: 'postgres', url: text };
     }
     const file = /^sqlite:(?!\/\/)(:memory:|[^:?#\0][^?#\0]*)$/.exec(text)?.[1];
@@ -147,13 +140,8 @@ export const database: Kind<Database> = {
 };
 
 /** Without its password. */
-export function showDatabase(value: Database): string {
-  if (value.engine === 'sqlite') return `sqlite:${value.file}`;
-  const url = new URL(value.url);
-  url.password = '';
-  url.search = '';
-  return url.href;
-}
+export const showDatabase = (value: Database): string =>
+  value.engine === 'sqlite' ? `sqlite:${value.file}` : value.url.replace(/^(\w+:\/\/[^:/?#@]*):[^/?#]*@/, '$1@');
 
 function isDecodable({ username, password: secretPart, pathname }: URL): boolean {
   try {

@@ -1,5 +1,6 @@
 import { signingAlgorithms } from '@portcullis/guard';
-import { address, database, duration, isLoopback, issuer, type Kind, limits, listen, oneOf, or, origins, password, path, port, proxies, redisUrl, secret, whole, word, yesNo } from './kinds.ts';
+import { isLoopback } from '../lib/loopback.ts';
+import { address, database, duration, issuer, type Kind, limits, listen, oneOf, or, origins, password, path, port, proxies, redisUrl, secret, whole, word, yesNo } from './kinds.ts';
 
 /** `dev` runs the demo on loopback; `serve` is for the world; `admin` looks after a store, and needs no more than to find it. */
 export type Mode = 'dev' | 'serve' | 'admin';
@@ -26,7 +27,7 @@ export const table = [
   { name: 'workers',                  env: 'WORKERS',                     kind: whole(1, 128),                    default: '1',                                                      says: 'How many processes serve on the one port; each is an instance. More than one needs PostgreSQL and Redis.' },
   { name: 'adminListen',              env: 'ADMIN_LISTEN',                kind: or('none', listen),               default: '127.0.0.1:5001',       dev: 'none',                      says: 'Where metrics (/metrics) and the details of readiness (/readyz) are served, in clear and to anyone who can reach it.' },
   { name: 'dataDir',                  env: 'DATA_DIR',                    kind: path,                             default: '.portcullis/data',     dev: '.portcullis/dev',           says: 'The folder for everything that is kept.' },
-  { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database: a file of SQLite for one process, or PostgreSQL.' },
+  { name: 'database',                 env: 'DATABASE_URL',                kind: database,                         default: 'sqlite:portcullis.db',                                   says: 'The database: a file of SQLite for one process, or PostgreSQL, which is asked under TLS unless it is on this machine or its URL says sslmode=disable. The URL may name the authority of its certificate (sslrootcert=FILE), and a certificate to show (sslcert, sslkey).' },
   { name: 'databasePassword',         env: 'DATABASE_PASSWORD',           kind: password,                                                                                            says: 'The password of the database, where its URL has none. PostgreSQL only, like the two below.' },
   { name: 'databasePool',             env: 'DATABASE_POOL',               kind: whole(1, 1_000),                  default: '10',                                                     says: 'How many connections to the database each process opens at most.' },
   { name: 'databaseTimeoutMs',        env: 'DATABASE_TIMEOUT',            kind: duration('100 ms', '60 s'),       default: '3 s',                                                    says: 'How long a statement, a lock or a connection is waited for; then it is 503.' },

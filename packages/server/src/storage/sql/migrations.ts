@@ -131,6 +131,17 @@ export const migrations: Record<string, Migration> = {
     },
   },
 
+  '0006_leases': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('leases')
+        .addColumn('name', 'text', (column) => column.primaryKey())
+        .addColumn('holder', 'text', (column) => column.notNull())
+        .addColumn('until', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  },
+
   '0007_instance_keys': {
     async up(db: Kysely<unknown>) {
       await db.schema

@@ -3,16 +3,21 @@ import pg from 'pg';
 import { stopwatch } from '@portcullis/guard';
 import { Problem } from '../../domain/problem.ts';
 import { type Breaker, breaker } from '../../lib/breaker.ts';
+import { parsePostgresUrl } from '../../lib/postgres-url.ts';
 
 export type PostgresOptions = {
-  /** `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. */
+  /** As {@link parsePostgresUrl} reads it. */
   readonly url: string;
+  /** What is in the files that it names, where it asks for TLS. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   /** Where the URL has none. */
   readonly password?: string | undefined;
   /** Connections at most. */
   readonly poolSize: number;
   /** No statement is waited for longer, nor a connection; the server itself gives up on it at the same time. */
   readonly timeoutMs: number;
+  /** In place of that, for a statement alone: where one may take its time. */
+  readonly statementMs?: number;
   /** Told of each connection that broke while nobody used it. */
   readonly onBroken?: (error: Error) => void;
 };
@@ -24,17 +29,28 @@ const RETRY_MS = 300;
 /**
  * A PostgreSQL database. What it cannot answer now (away, starting, read-only, out of room, too slow) is 503 `unavailable`;
  * while it does not answer at all, at once.
+ * Where its URL asks for TLS, nothing is sent before its certificate and its name have been found good.
+ * @throws {Error} of TLS, for a certificate or a key that is none.
  */
-export function openPostgres({ url, password, poolSize, timeoutMs, onBroken }: PostgresOptions): { readonly dialect: Dialect } {
+export function openPostgres({ url, tls, password, poolSize, timeoutMs, statementMs = timeoutMs, onBroken }: PostgresOptions): {
+  readonly dialect: Dialect;
+} {
+  const at = parsePostgresUrl(url);
   const pool = new pg.Pool({
-    connectionString: withPassword(url, password),
+    host: at.host,
+    port: at.port,
+    user: at.user,
+    password: at.password ?? password,
+    database: at.database,
+    ssl: at.tls ? { ...tls, rejectUnauthorized: true } : false,
+    options: at.options,
+    application_name: at.applicationName ?? APPLICATION,
     max: poolSize,
     connectionTimeoutMillis: timeoutMs,
-    statement_timeout: timeoutMs,
+    statement_timeout: statementMs,
     lock_timeout: timeoutMs,
-    idle_in_transaction_session_timeout: 2 * timeoutMs, // of an instance that froze in mid-transaction, the locks come free
-    query_timeout: timeoutMs + 200, // where not even its refusal comes
-    application_name: 'portcullis',
+    idle_in_transaction_session_timeout: 2 * statementMs, // of an instance that froze in mid-transaction, the locks come free
+    query_timeout: statementMs + 200, // where not even its refusal comes
     keepAlive: true,
     types: {
       getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === INT8 ? Number : pg.types.getTypeParser(oid, format)),
@@ -64,12 +80,8 @@ export function openPostgres({ url, password, poolSize, timeoutMs, onBroken }: P
   };
 }
 
-/** The driver takes what a URL says for all there is, also that it has no password. */
-function withPassword(text: string, password: string | undefined): string {
-  const url = new URL(text);
-  if (password !== undefined && url.password === '' && !url.searchParams.has('password')) url.password = encodeURIComponent(password);
-  return url.href;
-}
+/** How our connections are called in `pg_stat_activity`. */
+const APPLICATION = 'portcullis';
 
 /** Our times and counts are far below 2^53. */
 const INT8 = 20;

@@ -33,6 +33,7 @@ export type Schema = {
   /** Numbers that say that something has changed, by name. */
   marks: { name: string; value: number };
   instances: { id: string; seen_at: number; keys_version: number };
+  leases: { name: string; holder: string; until: number };
   audit: {
     id: string;
     at: number;

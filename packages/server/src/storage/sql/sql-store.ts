@@ -1,71 +1,91 @@
 import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
-import { Migrator } from 'kysely/migration';
 import type { Instances } from '../../domain/instance/instance.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
 import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
-import { migrations } from './migrations.ts';
 import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
 import { sqlGuesses } from './sql-guesses.ts';
 import { sqlInstances } from './sql-instances.ts';
+import { type Leases, sqlLeases } from './sql-leases.ts';
 import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
 import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
+import { type Patiently, type Tables, tablesOf } from './tables.ts';
+import { type Transfer, transferOf } from './transfer.ts';
 
 /** All stores on one database. */
-export type SqlStore = Stores & {
-  readonly together: Together;
-  readonly instances: Instances;
-  /** A number that no other store has: its name where several share a place. */
-  number(): Promise<number>;
-  /** Brings the tables up to this version; says which migrations were run. */
-  migrate(): Promise<string[]>;
-  /** By name, with the time it was run. */
-  migrations(): Promise<{ name: string; ranAt: Date | undefined }[]>;
-  /** Whether another process has written to the store since this was last asked. Only what has one owner can say. */
-  changedElsewhere?: () => boolean;
-  /** After something was erased: leaves no copy of it in the files of the store, as far as readers let it. */
-  checkpoint(): void;
-  /** The time that all who share the store go by, epoch milliseconds. Only a store that several machines share has one. */
-  time?: () => Promise<number>;
-  /** Throws when the database cannot be asked. */
-  ping(): Promise<void>;
-  close(): Promise<void>;
-};
+export type SqlStore = Stores &
+  Tables & {
+    readonly together: Together;
+    readonly instances: Instances;
+    /** A number that no other store has: its name where several share a place. */
+    number(): Promise<number>;
+    readonly transfer: Transfer;
+    /** Only of a store that several processes share; on another, all work is its one owner's. */
+    readonly leases?: Leases;
+    /** Whether another process has written to the store since this was last asked. Only what has one owner can say. */
+    changedElsewhere?: () => boolean;
+    /** After something was erased: leaves no copy of it in the files of the store, as far as readers let it. */
+    checkpoint(): void;
+    /** The time that all who share the store go by, epoch milliseconds. Only a store that several machines share has one. */
+    time?: () => Promise<number>;
+    /** Throws when the database cannot be asked. */
+    ping(): Promise<void>;
+    close(): Promise<void>;
+  };
 
 export function sqliteStore(file: string): SqlStore {
   const sqlite = openSqlite(file);
   return {
-    ...sqlStore({ dialect: sqlite.dialect, locks: sqliteLocks, assertThere: sqlite.assertThere, checkpoint: sqlite.checkpoint }),
+    ...sqlStore({
+      dialect: sqlite.dialect,
+      locks: sqliteLocks,
+      assertThere: sqlite.assertThere,
+      checkpoint: sqlite.checkpoint,
+      patiently: (db) => (work) => sqlite.patiently(() => work(db)),
+    }),
     changedElsewhere: sqlite.changedElsewhere,
   };
 }
 
 export function postgresStore(options: PostgresOptions): SqlStore {
   const time = sql<{ at: number }>`select cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as at`;
-  return sqlStore({ dialect: openPostgres(options).dialect, locks: postgresLocks, time });
+  const patiently: Patiently = async (work) => {
+    const db = new Kysely<Schema>({ dialect: openPostgres({ ...options, poolSize: 1, statementMs: PATIENCE_MS }).dialect });
+    try {
+      return await work(db);
+    } finally {
+      await db.destroy();
+    }
+  };
+  return sqlStore({ dialect: openPostgres(options).dialect, locks: postgresLocks, patiently: () => patiently, time });
 }
+
+/** Of changing a great table, or waiting for whoever does. */
+const PATIENCE_MS = 3_600_000;
 
 type Engine = {
   readonly dialect: Dialect;
   readonly locks: Locks;
+  readonly patiently: (db: Kysely<Schema>) => Patiently;
   /** @throws {Problem} `unavailable` when what is written would be lost. */
   readonly assertThere?: () => void;
   readonly checkpoint?: () => void;
   readonly time?: RawBuilder<{ at: number }>;
 };
 
-function sqlStore({ dialect, locks, assertThere, checkpoint, time }: Engine): SqlStore {
+function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: Engine): SqlStore {
   const db = new Kysely<Schema>({ dialect });
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } });
 
   return {
     ...stores(db, locks),
+    ...tablesOf(db, dialect, patiently(db)),
     instances: sqlInstances(db),
     number: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'store').executeTakeFirstOrThrow()).value,
+    transfer: transferOf(patiently(db), locks),
     async together(work) {
       for (let attempt = 1; ; attempt++) {
         try {
@@ -78,13 +98,8 @@ function sqlStore({ dialect, locks, assertThere, checkpoint, time }: Engine): Sq
         }
       }
     },
-    async migrate() {
-      const { error, results = [] } = await migrator.migrateToLatest();
-      if (error) throw error;
-      return results.map(({ migrationName }) => migrationName);
-    },
-    migrations: async () => (await migrator.getMigrations()).map(({ name, executedAt }) => ({ name, ranAt: executedAt })),
     checkpoint: checkpoint ?? (() => {}),
+    ...(time && { leases: sqlLeases(db) }),
     ...(time && { time: async () => (await time.execute(db)).rows[0]?.at ?? 0 }),
     async ping() {
       assertThere?.();

@@ -12,11 +12,16 @@ export type Sqlite = {
   checkpoint(): void;
   /** @throws {Problem} `unavailable` when the file has been removed or replaced: what is written would be lost with it. */
   assertThere(): void;
+  /** Work in which another process's write lock is waited for as long as that may take. */
+  patiently<T>(work: () => Promise<T>): Promise<T>;
   close(): void;
 };
 
 /** Another process (the CLI) may hold the one write lock this long before a request is answered 503. */
 const BUSY_MS = 2_000;
+
+/** Of who waits for another process to have changed the tables, at the start. */
+const PATIENCE_MS = 600_000;
 
 /** WAL, so that the CLI reads and writes beside the server; `synchronous=FULL`, so that what was answered survives a crash. */
 export function openSqlite(file: string): Sqlite {
@@ -28,7 +33,7 @@ export function openSqlite(file: string): Sqlite {
   const opened = identityOf(file);
 
   return {
-    dialect: new SqliteDialect({ database: kyselyDatabase(db) }),
+    dialect: withTransactionalDdl(new SqliteDialect({ database: kyselyDatabase(db) })),
     changedElsewhere() {
       const version = trouble(readVersion);
       if (version === seen) return false;
@@ -40,9 +45,23 @@ export function openSqlite(file: string): Sqlite {
       if (identityOf(file) !== opened)
         throw new Problem('unavailable', `SQLite: ${file} is not the file that was opened`, { retryAfterS: 5 });
     },
+    async patiently(work) {
+      db.exec(`PRAGMA busy_timeout = ${PATIENCE_MS}`);
+      return work().finally(() => db.exec(`PRAGMA busy_timeout = ${BUSY_MS}`));
+    },
     close: () => {
       if (db.isOpen) db.close();
     },
+  };
+}
+
+/** A migration is one transaction here too, so that one that was killed has never been; Kysely would run it statement by statement. */
+function withTransactionalDdl(dialect: Dialect): Dialect {
+  return {
+    createAdapter: () => Object.defineProperty(dialect.createAdapter(), 'supportsTransactionalDdl', { value: true }),
+    createDriver: () => dialect.createDriver(),
+    createQueryCompiler: () => dialect.createQueryCompiler(),
+    createIntrospector: (db) => dialect.createIntrospector(db),
   };
 }
 
