@@ -29,6 +29,7 @@ if (process.argv.includes('--test')) {
     HAProxy: ['command -v haproxy', 'haproxy'],
     Redis: ['command -v redis-server', 'redis-server'],
     PostgreSQL: ['ls /usr/lib/postgresql/*/bin/postgres', 'postgresql'],
+    libfaketime: ['ls /usr/lib/*/faketime/libfaketimeMT.so.1', 'libfaketime'],
     PyJWT: ["/usr/bin/python3 -c 'import jwt, cryptography'", 'python3-jwt', 'python3-cryptography'],
   };
   const missing = () => Object.keys(needed).filter((what) => !runs(needed[what][0]));

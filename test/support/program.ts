@@ -126,6 +126,8 @@ export async function startProgram(
     entry?: string;
     command?: 'dev' | 'serve';
     settings?: Record<string, string>;
+    /** More of its environment, by the whole names. */
+    env?: Record<string, string>;
     ca?: string;
     cwd?: string;
   } = {},
@@ -134,7 +136,7 @@ export async function startProgram(
   const settings = { PORT: '0', ADMIN_LISTEN: 'none', DATA_DIR: folder, ...options.settings };
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
   const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env, ...options.env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
