@@ -26,18 +26,39 @@ export function systemClock(onStep: (stepMs: number) => void = () => {}): Clock 
   };
 }
 
+/**
+ * Wall time at the start, monotonic from then on, whatever is done to the machine's clock: for who goes by another machine's.
+ * Of a forward step it cannot tell a clock that was set from a machine that slept.
+ * @param onStep told of each forward step, in milliseconds: it is time to ask that machine.
+ */
+export function steadyClock(onStep: (stepMs: number) => void = () => {}): Clock {
+  const base = Date.now() - performance.now();
+  let known = 0;
+  return {
+    now() {
+      const steady = base + performance.now();
+      const ahead = Date.now() - steady;
+      const step = ahead - known;
+      known = ahead;
+      if (step > FOLLOWED_STEP_MS) onStep(Math.round(step));
+      return Math.floor(steady);
+    },
+  };
+}
+
 /** A clock that is steered to another machine's time, and never runs backwards for it: it stands still until that has caught up. */
 export interface SteeredClock extends Clock {
-  /** @param offsetMs how far that machine's clock is ahead of ours. */
+  /** @param offsetMs how far that machine's clock is ahead of ours. What was said before the first time was a guess, and binds nobody. */
   steer(offsetMs: number): void;
 }
 
 export function steeredClock(own: Clock): SteeredClock {
-  let offset = 0;
+  let offset: number | undefined;
   let last = 0;
   return {
-    now: () => (last = Math.max(last, own.now() + offset)),
+    now: () => (last = Math.max(last, own.now() + (offset ?? 0))),
     steer(offsetMs) {
+      if (offset === undefined) last = 0;
       offset = Math.round(offsetMs);
     },
   };

@@ -3,7 +3,7 @@ export { type AccessTokens, accessTokens, type Caller } from './access-token.ts'
 export { addressBlock, normaliseAddress } from './address.ts';
 export { findBearer, REFRESH_TOKEN_PREFIX } from './bearer.ts';
 export { cidrBlock, type ClientAddress, clientAddress, trustedProxies } from './client-address.ts';
-export { type Clock, manualClock, steeredClock, type SteeredClock, stopwatch, systemClock } from './clock.ts';
+export { type Clock, manualClock, steadyClock, steeredClock, type SteeredClock, stopwatch, systemClock } from './clock.ts';
 export { cookie, type CookieName, findCookie, type SameSite, tokenCookieNames } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
 export type { CookieOptions } from './csrf.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { manualClock, parseDuration, systemClock } from '../src/index.ts';
+import { manualClock, parseDuration, steadyClock, steeredClock, systemClock } from '../src/index.ts';
 
 /** A machine whose two clocks are set by hand: the one on the wall, and the one that only ever goes on. */
 function machine(t: TestContext) {
@@ -60,6 +60,38 @@ test('it never says less than before, whatever is done to the wall clock', (t) =
     assert.ok(now >= last, `${step}: ${now} after ${last}`);
     last = now;
   }
+});
+
+test('a steady clock follows no step, and tells of each one forward', (t) => {
+  const { at, pass } = machine(t);
+  const steps: number[] = [];
+  const clock = steadyClock((stepMs) => steps.push(stepMs));
+  const start = clock.now();
+  for (const step of [3_600_000, 500, -7_200_000, 3_600_000]) {
+    at.wall += step;
+    pass(10);
+    clock.now();
+  }
+  assert.equal(clock.now(), start + 40);
+  assert.deepEqual(steps, [3_600_000, 3_600_000]);
+});
+
+test('a steered clock goes by the other one from the first time on, and stands still rather than go back', (t) => {
+  const { pass } = machine(t);
+  const own = steadyClock();
+  const clock = steeredClock(own);
+  const start = own.now();
+  assert.equal(clock.now(), start);
+  clock.steer(-3_600_000);
+  assert.equal(clock.now(), start - 3_600_000, 'what was said before was a guess');
+  clock.steer(-3_600_100);
+  assert.equal(clock.now(), start - 3_600_000);
+  pass(99);
+  assert.equal(clock.now(), start - 3_600_000);
+  pass(2);
+  assert.equal(clock.now(), start - 3_599_999);
+  clock.steer(0);
+  assert.equal(clock.now(), start + 101);
 });
 
 test('a manual clock moves when told to, and only forward', () => {

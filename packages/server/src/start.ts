@@ -101,7 +101,7 @@ export async function moreMistakes(mode: StartOptions['mode'], known: Partial<Se
 
 /** Opens everything in turn; what is open is `held`, and closed again in the reverse order. */
 async function open(settings: Settings, origins: Origins, { mode, routes }: StartOptions, held: AsyncDisposableStack) {
-  const { clock, follow } = clockOfStore(systemClock((stepMs) => serverLog.warn({ stepMs }, 'the clock was set forward')));
+  const { clock, follow } = clockOfStore(settings);
   const made: Running['made'][number][] = [];
   const file = storeFile(settings);
   const isNew = isNewStore(settings);
