@@ -3,6 +3,7 @@ import { alice, openCluster } from '../support/cluster.ts';
 import { wallClock } from '../support/faketime.ts';
 import { type Answer, demoUser, folderFor, logIn, type Program, startProgram, wideLimits } from '../support/program.ts';
 import { findings, type Findings, type Scene, type Seen } from './fault.ts';
+import { freshAddress } from './limits.ts';
 
 const HOUR_S = 3_600;
 const WINDOW_S = 2;
@@ -100,13 +101,6 @@ async function limitHolds(program: Program, access: string, found: Findings, whe
 }
 
 const askFrom = (program: Program, bearer: string, from: string): Promise<Answer> => program.ask('GET', '/protected', { bearer, from });
-
-let addresses = 0;
-/** An address of loopback that nobody has asked from. */
-function freshAddress(): string {
-  addresses += 1;
-  return `127.1.${addresses >> 8}.${addresses & 255}`;
-}
 
 function onSqlite(t: Scene, env: Record<string, string>) {
   const folder = folderFor(t);

@@ -16,9 +16,9 @@ export async function loginFlood(t: Scene, rounds: number): Promise<Seen> {
   await flood(); // handshakes are not what is measured
   const took: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    let isOver = false;
+    const over = new AbortController();
     const calm = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         took.push(
           await timed(async () => {
             const { status, text } = await program.ask('GET', '/protected', { bearer: access });
@@ -29,7 +29,7 @@ export async function loginFlood(t: Scene, rounds: number): Promise<Seen> {
       }
     })();
     const answers = await flood();
-    isOver = true;
+    over.abort();
     await calm;
     for (const { status, json, headers, text } of answers) {
       if (status === 200) found.add('logins');

@@ -37,7 +37,7 @@ async function make(row: Row): Promise<Result> {
     after: (work: () => Promise<void> | void) => void works.push(work),
     progress: (done: number, of: number) => process.stderr.isTTY && process.stderr.write(`\r${label(row)}  ${done}/${of} `),
   };
-  const why = row.missing?.();
+  const why = row.needs?.map((need) => need()).find((missing) => missing !== undefined);
   const seen = why
     ? { wrong: [why], figures: {} }
     : await row

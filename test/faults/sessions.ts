@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
+import { alice } from '../support/cluster.ts';
 import { type Answer, type Ask, logIn, type Program } from '../support/program.ts';
 import type { Findings } from './fault.ts';
 
@@ -172,4 +173,12 @@ async function useAccess(program: Program, { access }: Known): Promise<unknown> 
 async function useRefresh(program: Program, token = ''): Promise<{ next: string } | { code: unknown }> {
   const { status, json } = await program.ask('POST', '/refresh', { bearer: token });
   return status === 200 ? { next: String(json.refresh_token) } : { code: json.code };
+}
+
+/** A session that lives and one that has ended, as their access tokens. */
+export async function livingAndEnded(program: Program, where: Program = program): Promise<{ living: string; ended: string }> {
+  const [living, ended] = [(await logIn(program, alice)).access, (await logIn(program, alice)).access];
+  const { status, text } = await where.ask('POST', '/logout', { bearer: ended });
+  if (status !== 200) throw new Error(`logout: ${status} ${text}`);
+  return { living, ended };
 }

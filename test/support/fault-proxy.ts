@@ -76,13 +76,13 @@ export async function startFaultProxy(t: Ending, to: number): Promise<FaultProxy
 
   /** @returns to be called when the trouble has changed. */
   function pipe(from: Socket, to: Socket, direction: Direction, through: (chunk: Buffer) => Buffer): () => void {
-    const waiting: { readonly chunk: Buffer; readonly dueAt: number }[] = [];
+    const waiting: { readonly chunk: Buffer; readonly cameAt: number }[] = [];
     let timer: NodeJS.Timeout | undefined;
     const flow = (): void => {
       clearTimeout(timer);
       if (trouble.held === direction || trouble.held === 'both') return;
       for (let first = waiting[0]; first; first = waiting[0]) {
-        const waitMs = first.dueAt - performance.now();
+        const waitMs = first.cameAt + trouble.latencyMs[direction] - performance.now();
         if (waitMs > 0) {
           timer = setTimeout(flow, waitMs);
           return;
@@ -94,7 +94,7 @@ export async function startFaultProxy(t: Ending, to: number): Promise<FaultProxy
       }
     };
     from.on('data', (chunk: Buffer) => {
-      waiting.push({ chunk, dueAt: performance.now() + trouble.latencyMs[direction] });
+      waiting.push({ chunk, cameAt: performance.now() });
       flow();
     });
     return flow;
