@@ -27,8 +27,7 @@ export async function killRedis(t: Scene, rounds: number): Promise<Seen> {
   await until(() => isShared([one, other]));
   await wait(2_500); // each has heard of the other
   for (let round = 0; round < rounds; round += 1) {
-    let isOver = false;
-    const load = sessions.use([one, other], () => isOver);
+    const load = await sessions.begin([one, other]);
     const from = freshAddress();
     await wait(200 + Math.random() * 200);
     let admitted = await admittedBy([one, other], from, LIMIT + 2, found); // Redis has counted them
@@ -41,8 +40,7 @@ export async function killRedis(t: Scene, rounds: number): Promise<Seen> {
     // A limit before it went, and while it was away a share of each of the two.
     if (admitted > 2 * LIMIT) found.wrong(`${admitted} of a limit of ${LIMIT} were let in`);
     found.most(`admitted of ${LIMIT}, over an outage`, admitted);
-    isOver = true;
-    await load;
+    await load.end();
     await sessions.check(round % 2 ? one : other);
     t.progress?.(round + 1, rounds);
   }

@@ -18,7 +18,9 @@ export async function killServer(t: Scene, rounds: number, how: { store: Store; 
   let program = await start();
   for (let round = 0; round < rounds; round += 1) {
     const acted = killer(program, 20 + Math.floor(Math.random() * 60));
-    await sessions.use([program], () => false, { mayGo: true, acted });
+    await (
+      await sessions.begin([program], { mayGo: true, acted })
+    ).ended;
     if ((await program.stop()) !== 'SIGKILL') found.wrong(`it ended by itself:\n${program.output()}`);
 
     const tookMs = await timed(async () => {

@@ -31,8 +31,7 @@ export async function loseRedis(t: Scene, rounds: number): Promise<Seen> {
   await until(() => isShared([one, other]));
   await wait(2_500); // each has heard of the other
   for (let round = 0; round < rounds; round += 1) {
-    let isOver = false;
-    const load = sessions.use([one, other], () => isOver);
+    const load = await sessions.begin([one, other]);
     await wait(300 + Math.random() * 300);
     if (round % 2 === 0) await command(master, 'FLUSHALL');
     else {
@@ -51,8 +50,7 @@ export async function loseRedis(t: Scene, rounds: number): Promise<Seen> {
     found.most('limits shared again, slowest ms', performance.now() - began);
     const admitted = await admittedBy([one, other], freshAddress(), LIMIT + 2, found);
     if (admitted !== LIMIT) found.wrong(`${admitted} of a limit of ${LIMIT} were let in from rest`);
-    isOver = true;
-    await load;
+    await load.end();
     await sessions.check(round % 2 ? one : other);
     t.progress?.(round + 1, rounds);
   }

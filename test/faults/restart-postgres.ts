@@ -14,8 +14,7 @@ export async function restartPostgres(t: Scene, rounds: number): Promise<Seen> {
   const { postgres, one, other } = await startCluster(t, settings);
   const sessions = sessionsOf(alice, { found });
   for (let round = 0; round < rounds; round += 1) {
-    let isOver = false;
-    const load = sessions.use([one, other], () => isOver);
+    const load = await sessions.begin([one, other]);
     await wait(400 + Math.random() * 400);
     await (round % 2 ? postgres.kill() : postgres.halt('immediate'));
     await wait(100 + Math.random() * 300);
@@ -32,8 +31,7 @@ export async function restartPostgres(t: Scene, rounds: number): Promise<Seen> {
     );
     found.most('healthy again, slowest ms', tookMs);
     await wait(100);
-    isOver = true;
-    await load;
+    await load.end();
     await sessions.check(round % 4 < 2 ? one : other);
     t.progress?.(round + 1, rounds);
   }

@@ -32,7 +32,7 @@ export type Row = {
 
 const has = (what: string, isHere: boolean) => (): string | undefined => (isHere ? undefined : `${what} is not here`);
 const postgres = has('PostgreSQL', isPostgresHere);
-const stores = [postgres, has('Redis', isRedisHere)];
+export const stores = [postgres, has('Redis', isRedisHere)];
 const faketime = has('libfaketime', isFaketimeHere);
 
 const readyAgain = { 'ready again, slowest ms': 2_000 };

@@ -16,10 +16,16 @@ type Known = {
 
 type Who = { readonly username: string; readonly password: string };
 
+export type Load = {
+  readonly ended: Promise<unknown>;
+  /** Tells them, and waits until they have heard their last answers. */
+  end(): Promise<unknown>;
+};
+
 /** Clients that use sessions while something breaks, and hold the server to whatever it has answered. */
 export type Sessions = {
-  /** Some at once, until they are told; or until the program is gone, where it `mayGo`. */
-  use(programs: readonly Program[], isOver: () => boolean, how?: { mayGo?: boolean; acted?: () => void }): Promise<void>;
+  /** Begins with some at once. @param how.mayGo whether the program may be gone: that ends them, too. */
+  begin(programs: readonly Program[], how?: { mayGo?: boolean; acted?: () => void }): Promise<Load>;
   /** Asks about each session that was used since this was last asked; they have ended afterwards. */
   check(program: Program): Promise<void>;
   /** Asks about all of them, which have all been checked: none lives. */
@@ -53,15 +59,9 @@ export function sessionsOf(who: Who, on: { found: Findings; isStrict?: boolean }
     }
   }
 
-  async function useOne(
-    programs: readonly Program[],
-    device: string,
-    isOver: () => boolean,
-    mayGo: boolean,
-    acted: () => void,
-  ): Promise<void> {
+  async function useOne(programs: readonly Program[], device: string, over: AbortSignal, mayGo: boolean, acted: () => void): Promise<void> {
     const any = (): Program => programs[Math.floor(Math.random() * programs.length)]!;
-    while (!isOver()) {
+    while (!over.aborted) {
       const login = await ask(any(), '/login', { json: { ...who, device_token: device } }, mayGo);
       if (login === 'gone') return;
       if (login === 'away') {
@@ -113,11 +113,19 @@ export function sessionsOf(who: Who, on: { found: Findings; isStrict?: boolean }
   }
 
   return {
-    async use(programs, isOver, { mayGo = false, acted = () => {} } = {}) {
+    async begin(programs, { mayGo = false, acted = () => {} } = {}) {
       // A device each, new each time: a login that was in flight when something broke stays counted against its device.
       const devices: string[] = [];
       for (let i = 0; i < CLIENTS; i += 1) devices.push((await logIn(programs[0]!, who)).device);
-      await Promise.all(devices.map((device) => useOne(programs, device, isOver, mayGo, acted)));
+      const over = new AbortController();
+      const ended = Promise.all(devices.map((device) => useOne(programs, device, over.signal, mayGo, acted)));
+      return {
+        ended,
+        end() {
+          over.abort();
+          return ended;
+        },
+      };
     },
     async check(program) {
       found.add('sessions', fresh.length);
