@@ -23,7 +23,7 @@ export async function cutAnswers(t: Scene, answers: number): Promise<Seen> {
   const redis = await startRedis();
   t.after(redis.stop);
   const proxy = await startFaultProxy(t, redis.port);
-  const settings = { REDIS_URL: `redis://127.0.0.1:${proxy.port}`, PROTECTED_LIMITS: `${LIMIT} per hour by ip` };
+  const settings = { REDIS_URL: `redis://127.0.0.1:${proxy.port}`, REDIS_TIMEOUT: '2 s', PROTECTED_LIMITS: `${LIMIT} per hour by ip` };
   const { one, other } = await startCluster(t, settings);
   const tokens = await livingAndEnded(one, other);
   await until(async () => (await leftAfter(one, tokens.living, freshAddress())) === LIMIT - 1);

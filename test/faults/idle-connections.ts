@@ -54,6 +54,7 @@ export async function idleConnections(t: Scene, connections: number): Promise<Se
     newcomers,
     'newcomer p99 ms': p99(took),
     'memory before MiB': before,
+    'KiB a connection': Math.round(((filled - before) * 1_024) / bound),
     'memory with them MiB': filled,
   });
 }

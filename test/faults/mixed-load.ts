@@ -37,12 +37,13 @@ export async function mixedLoad(t: Scene, minutes: number): Promise<Seen> {
     servers.map(async ({ name, who, program }) => {
       const samples = await soak(t, program, who, minutes * 60_000, found);
       const steady = samples.filter(({ atMs }) => atMs >= minutes * 60_000 * WARM_UP);
-      const handles = steady.map((sample) => sample.handles);
+      const half = steady.length / 2;
+      const fewest = (of: readonly Sample[]): number => Math.min(...of.map(({ handles }) => handles)); // connections come and go
       figures[`${name}: heap KiB at the end`] = Math.round(steady.at(-1)?.heapKib ?? NaN);
       figures[`${name}: heap KiB more in 10 min`] = Math.round(
         slope(steady.map(({ atMs, heapKib }) => [atMs / 600_000, heapKib] as const)),
       );
-      figures[`${name}: handles, most less fewest`] = Math.max(...handles) - Math.min(...handles);
+      figures[`${name}: handles more`] = fewest(steady.slice(half)) - fewest(steady.slice(0, half));
     }),
   );
   return found.seen(figures);
