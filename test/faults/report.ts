@@ -20,6 +20,8 @@ export async function report(rows: readonly Row[], how: { json: boolean; rounds?
   process.exitCode = results.every(isHeld) ? 0 : 1;
 }
 
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
 async function make(row: Row, rounds: number): Promise<Result> {
   const works: (() => Promise<void> | void)[] = [];
   const began = performance.now();
@@ -28,12 +30,24 @@ async function make(row: Row, rounds: number): Promise<Result> {
     progress: (done: number, of: number) => process.stderr.isTTY && process.stderr.write(`\r${label(row)}  ${done}/${of} `),
   };
   const why = row.needs?.map((need) => need()).find((missing) => missing !== undefined);
+  const broken = Promise.withResolvers<never>();
+  const breaks = (why: unknown): void => broken.reject(why instanceof Error ? why : new Error(String(why)));
+  const interrupted = (signal: string): void => {
+    process.exitCode = 130;
+    breaks(signal);
+  };
+  for (const signal of signals) process.once(signal, interrupted);
+  process.on('unhandledRejection', breaks);
   const seen = why
     ? { wrong: [why], figures: {} }
-    : await row
-        .make(scene, rounds)
-        .catch((error: unknown): Seen => ({ wrong: [error instanceof Error ? (error.stack ?? '') : String(error)], figures: {} }));
-  for (const work of works.toReversed()) await work();
+    : await Promise.race([row.make(scene, rounds), broken.promise]).catch((error: unknown): Seen => ({
+        wrong: [error instanceof Error ? (error.stack ?? '') : String(error)],
+        figures: {},
+      }));
+  for (const work of works.toReversed()) await work(); // what was started ends, however this did
+  if (process.exitCode === 130) process.exit();
+  for (const signal of signals) process.off(signal, interrupted);
+  process.off('unhandledRejection', breaks);
   const late = Object.entries(row.within ?? {})
     .filter(([name, most]) => !((seen.figures[name] ?? NaN) <= most))
     .map(([name]) => name);
