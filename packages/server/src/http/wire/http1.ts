@@ -122,7 +122,9 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
         } else if (by - quietSince >= times.idleMs) connections.end(connection);
       },
       drain() {
-        if (connection.response && isBusy(connection)) sayLast(connection.response, undefined);
+        // One whose headers are out has promised to stay: told otherwise now, the request that follows would go unheard.
+        const { response } = connection;
+        if (response && !response.headersSent) sayLast(response, undefined);
       },
       finish() {}, // Node's `closeIdleConnections` knows where a request has begun to arrive
     };
