@@ -23,7 +23,8 @@ export async function terminate(t: Scene, rounds: number): Promise<Seen> {
     });
     const [one, two] = [await logIn(program), await logIn(program)]; // devices: of strangers, not so many may try at once
     const answered = { http1: 0, http2: 0 };
-    let isEnding = false;
+    const cut: unknown[] = [];
+    let endingAt = Infinity;
 
     const use = async (protocol: keyof typeof answered, client: Client): Promise<void> => {
       for (let i = 0; ; i += 1) {
@@ -33,18 +34,20 @@ export async function terminate(t: Scene, rounds: number): Promise<Seen> {
           continue;
         }
         client.leave();
-        if (outcome === 'not sent' && isEnding) return;
-        return found.wrong(`${protocol}: ${outcome === 'not sent' ? outcome : JSON.stringify(outcome.cut)}`);
+        if (outcome === 'not sent' && performance.now() > endingAt) return;
+        cut.push(outcome);
+        const what = outcome === 'not sent' ? outcome : JSON.stringify(outcome.cut);
+        return found.wrong(`round ${round}, ${protocol}, ${Math.round(performance.now() - endingAt)} ms after SIGTERM: ${what}`);
       }
     };
     const clients = [
       ...Array.from({ length: 6 }, () => use('http1', overHttp1(program, one))),
       ...Array.from({ length: 6 }, () => use('http2', overHttp2(program, two))),
     ];
-    while (found.seen().wrong.length === 0 && (answered.http1 < 60 || answered.http2 < 60)) await new Promise(setImmediate);
+    while (cut.length === 0 && (answered.http1 < 60 || answered.http2 < 60)) await new Promise(setImmediate);
     const before = answered.http1 + answered.http2;
-    isEnding = true;
     const began = performance.now();
+    endingAt = began;
     const closed = listenerClosed(program.port).then(() =>
       found.most('listener closed after its delay, ms', performance.now() - began - delayMs),
     );
