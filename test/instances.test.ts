@@ -1,61 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { postgresStore } from '../packages/server/src/storage/sql/sql-store.ts';
-import { type Ending, folderFor, type Program, runCommand, shared, startProgram, until, wideLimits } from './support/program.ts';
+import { alice, type Pair, startCluster } from './support/cluster.ts';
+import { folderFor, type Program, runCommand, shared, until } from './support/program.ts';
 import { without } from './support/needs.ts';
-import { isPostgresHere, type Postgres, startPostgres } from './support/postgres.ts';
+import { isPostgresHere } from './support/postgres.ts';
 import { isRedisHere, startRedis } from './support/redis.ts';
 import { assertRefused } from './support/refusal.ts';
 import { askAdmin } from './support/scrape.ts';
 import { certificate } from './wire/support.ts';
-
-const alice = { username: 'alice', password: 'a long sentence is a good password' };
-
-type Cluster = {
-  readonly postgres: Postgres;
-  readonly database: string;
-  readonly one: Program;
-  readonly other: Program;
-  run(...args: string[]): Promise<any>;
-};
-
-/** Two servers of one issuer and one database, and a user. */
-async function startCluster(t: Ending, more: Record<string, string> = {}): Promise<Cluster> {
-  const postgres = await startPostgres();
-  t.after(postgres.stop);
-  const url = await postgres.newDatabase();
-  const folder = folderFor(t);
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  writeFileSync(key, certificate.key);
-  writeFileSync(cert, certificate.cert);
-  const settings = {
-    ...wideLimits,
-    DATABASE_URL: url,
-    DATABASE_TIMEOUT: '1 s',
-    ISSUER: 'https://localhost',
-    MASTER_SECRET: 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi',
-    TLS_KEY_FILE: key,
-    TLS_CERT_FILE: cert,
-    ...more,
-  };
-  const run = async (...args: string[]) => {
-    const env = Object.fromEntries(Object.entries({ ...settings, DATA_DIR: folder }).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
-    const { code, stdout, stderr } = await runCommand([...args.slice(0, 2), '--json', ...args.slice(2)], { env, input: alice.password });
-    assert.equal(code, 0, stderr);
-    return JSON.parse(stdout);
-  };
-  const start = (name: string) => {
-    const own = join(folder, name);
-    mkdirSync(own);
-    return startProgram(t, { command: 'serve', folder: own, settings, ca: certificate.cert });
-  };
-  const [one, other] = await Promise.all([start('one'), start('other')]); // at once: one makes the tables and the key
-  await run('users', 'add', alice.username, '--password-stdin');
-  return { postgres, database: url, one, other, run };
-}
 
 const logIn = async (program: Program): Promise<{ access: string; refresh: string }> => {
   const { status, json, text } = await program.ask('POST', '/login', { json: alice });
@@ -269,7 +225,7 @@ describe('sessions over two instances and one Redis', { skip: skip || without('R
     const { one, other } = cluster;
     return Promise.all([one, other].map((program) => program.ask('GET', '/protected', { bearer })));
   };
-  const isBelieved = ({ one, other }: Pick<Cluster, 'one' | 'other'>, times = 1): Promise<void> =>
+  const isBelieved = ({ one, other }: Pick<Pair, 'one' | 'other'>, times = 1): Promise<void> =>
     until(() => [one, other].every((program) => program.output().split('sessions are asked of Redis').length > times));
 
   test('while PostgreSQL is away, who is signed in goes on, who is logged out stays out, and nobody logs in', async () => {

@@ -11,14 +11,9 @@ const skip = without('PostgreSQL, Redis or HAProxy', isPostgresHere && isRedisHe
 test(
   'two instances restarted one after the other behind HAProxy, with a new key in between: no request fails',
   { skip, timeout: 120_000 },
-  async () => {
-    const { requests, failures, byProcess, tokensByKey } = await rollingRestart({ requests: 3_000 });
-    assert.deepEqual(failures, []);
-    assert.ok(requests >= 3_000);
-    assert.ok(
-      byProcess.every((answered) => answered > 0),
-      `each had a part: ${byProcess}`,
-    );
-    assert.equal(tokensByKey.length, 2, 'tokens of both keys');
+  async (t) => {
+    const { wrong, figures } = await rollingRestart(t, 3_000);
+    assert.deepEqual(wrong, []);
+    assert.ok((figures.requests ?? 0) >= 3_000);
   },
 );

@@ -971,6 +971,18 @@ describe('the end', () => {
     assert.equal(text.match(/connection: close/gi)?.length, 1);
   });
 
+  test('an answer whose headers are out when draining begins says no more that it is the last: the next request is answered', async (t) => {
+    const { port, wire } = await start(t, {}, (request, response) => {
+      response.end(`GET ${request.url}`);
+      if (request.url === '/early') wire.drain(); // its last byte is not yet with the kernel
+    });
+    const client = await openTls(port);
+    client.socket.write(get('/early'));
+    assert.match(await client.until('GET /early'), /connection: keep-alive/i);
+    client.socket.write(get('/next'));
+    assert.match(await client.closed, /connection: close[^]*GET \/next/i);
+  });
+
   test('close() waits for what is in flight, over both protocols, and takes nothing new', async (t) => {
     const { port, wire } = await start(t, {}, slow);
     const client = await openTls(port);

@@ -11,7 +11,7 @@ import { isPostgresHere } from './support/postgres.ts';
 import { isRedisHere } from './support/redis.ts';
 import { assertRefused } from './support/refusal.ts';
 import { askAdmin, scrape } from './support/scrape.ts';
-import { alice, startSharedStores } from './support/shared-stores.ts';
+import { alice, openSharedCluster } from './support/cluster.ts';
 import { head, openHttp2, speak } from './support/speak.ts';
 
 const skip = without('PostgreSQL or Redis', isPostgresHere && isRedisHere);
@@ -38,7 +38,7 @@ const isAlive = (pid: number): boolean => {
 
 describe('two workers on one port', { skip, timeout: 120_000 }, () => {
   const cluster = shared(async (t) => {
-    const stores = await startSharedStores(t);
+    const stores = await openSharedCluster(t);
     const program = await stores.start('workers', {
       settings: { ...workers, REFRESH_LIMITS: '5 per hour by ip', SHUTDOWN_DELAY: '500 ms' },
     });

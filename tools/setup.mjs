@@ -32,7 +32,7 @@ if (process.argv.includes('--test')) {
     promtool: ['command -v promtool', 'prometheus'],
     'systemd-analyze': ['command -v systemd-analyze', 'systemd'],
     PostgreSQL: ['ls /usr/lib/postgresql/*/bin/postgres', 'postgresql'],
-    faketime: ['command -v faketime', 'faketime'],
+    libfaketime: ['ls /usr/lib/*/faketime/libfaketimeMT.so.1', 'libfaketime'],
     PyJWT: ["/usr/bin/python3 -c 'import jwt, cryptography'", 'python3-jwt', 'python3-cryptography'],
   };
   const missing = () => Object.keys(needed).filter((what) => !runs(needed[what][0]));

@@ -3,24 +3,11 @@ import { Agent, request } from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
 import { decodeProtectedHeader } from 'jose';
 import { freePort } from '../support/free-port.ts';
-import { type Ending, type Program, until } from '../support/program.ts';
+import { type Program, until } from '../support/program.ts';
 import { configsOf, startProxy } from '../support/proxy.ts';
 import { scrape } from '../support/scrape.ts';
-import { alice, startSharedStores } from '../support/shared-stores.ts';
-
-export type RollingRestart = {
-  readonly requests: number;
-  readonly failed: number;
-  /** The first few of them. */
-  readonly failures: readonly string[];
-  /** Answers by what was asked. */
-  readonly byPath: Readonly<Record<string, number>>;
-  /** How many each of the four processes has answered, in the order in which they were started. */
-  readonly byProcess: readonly number[];
-  /** Access tokens that were handed out, by the key that signed them; the old key first. */
-  readonly tokensByKey: readonly number[];
-  readonly tookMs: number;
-};
+import { alice, openSharedCluster } from '../support/cluster.ts';
+import { findings, type Scene, type Seen } from './fault.ts';
 
 const LINES = 8;
 const CONFIG = configsOf('docs/how-to/run-several-instances.md', 'haproxy')[0] ?? '';
@@ -29,19 +16,17 @@ const CONFIG = configsOf('docs/how-to/run-several-instances.md', 'haproxy')[0] ?
  * Two instances behind HAProxy, set up as the page on several instances says, are restarted one after the other under load,
  * with a new key that signs at once in between. Callers keep a connection for fifty requests, or as long as they are let, and never ask twice:
  * whatever is not answered 200 has failed. Tokens of the old key are used to the end.
- * @param options.requests at least so many; it goes on until both are back.
- * @throws {Error} when a token of either key is refused by either instance at the end.
+ * @param requests at least so many; it goes on until both are back.
  */
-export async function rollingRestart(options: { readonly requests: number; readonly workers?: number }): Promise<RollingRestart> {
-  await using held = new AsyncDisposableStack();
-  const t: Ending = { after: (work) => held.defer(async () => work()) };
-  const stores = await startSharedStores(t, {
+export async function rollingRestart(t: Scene, requests: number, workers = 1): Promise<Seen> {
+  const found = findings();
+  const stores = await openSharedCluster(t, {
     TRUSTED_PROXIES: '127.0.0.1',
     TRUSTED_PROXY_HEADER: 'proxy-protocol',
     SHUTDOWN_DELAY: '1500 ms', // two checks, and a little
     ADMIN_LISTEN: '127.0.0.1:0',
     SESSIONS_PER_USER: '10000',
-    WORKERS: String(options.workers ?? 1),
+    WORKERS: String(workers),
   });
   const ports = [await freePort(), await freePort()] as const;
   const start = (which: 0 | 1): Promise<Program> => stores.start(`instance ${which}`, { settings: { PORT: String(ports[which]) } });
@@ -50,7 +35,6 @@ export async function rollingRestart(options: { readonly requests: number; reado
   const { port, ca } = await startProxy(t, 'haproxy', { config, to: ports });
 
   const began = performance.now();
-  const [failures, byPath]: [string[], Record<string, number>] = [[], {}];
   const tokens: string[] = [];
   const byProcess: number[] = [];
   let step = 'before';
@@ -62,9 +46,10 @@ export async function rollingRestart(options: { readonly requests: number; reado
     let agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = async (method: string, path: string, { bearer, json }: { bearer?: string; json?: object } = {}): Promise<any> => {
       count += 1;
-      byPath[path] = (byPath[path] ?? 0) + 1;
+      found.add(path);
+      if (count % 1_000 === 0) t.progress?.(Math.min(count, requests), requests);
       const { status, text } = await askOnce({ port, ca, agent, method, path, bearer, json });
-      if (status !== 200) failures.push(`${step}, ${Math.round(performance.now() - began)} ms: ${method} ${path}: ${status} ${text}`);
+      if (status !== 200) found.wrong(`${step}, ${Math.round(performance.now() - began)} ms: ${method} ${path}: ${status} ${text}`);
       return status === 200 ? JSON.parse(text) : undefined;
     };
     let device: string | undefined;
@@ -77,7 +62,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
       mine.push(found.access_token);
       tokens.push(found.access_token);
     };
-    for (let i = 0; !done.signal.aborted || count < options.requests; i++) {
+    for (let i = 0; !done.signal.aborted || count < requests; i++) {
       if (i % 50 === 0) {
         agent.destroy(); // else all would stay with the one that was there when the other was not
         agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -86,7 +71,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
       else if (i % 25 === 0 && refresh !== undefined) take(await ask('POST', '/refresh', { bearer: refresh }));
       // Every other time the very first token, which the old key signed.
       else await ask('GET', '/protected', { bearer: (i % 2 ? mine[0] : mine.at(-1)) ?? '' });
-      if (options.requests < 10_000) await wait(5);
+      if (requests < 10_000) await wait(5);
     }
     agent.destroy();
   });
@@ -104,7 +89,7 @@ export async function rollingRestart(options: { readonly requests: number; reado
         ((await scrape(instances[which])).value('portcullis_http_requests_total', { route: '/protected', status: '200' }) ?? 0) > 20,
     );
   };
-  await until(() => total() > Math.min(2_000, options.requests / 10));
+  await until(() => total() > Math.min(2_000, requests / 10));
   await restart(0);
   await stores.run('keys', 'rotate', '--now');
   await restart(1);
@@ -117,17 +102,11 @@ export async function rollingRestart(options: { readonly requests: number; reado
   for (const [token = ''] of byKey)
     for (const instance of instances) {
       const { status, text } = await instance.ask('GET', '/protected', { bearer: token, from: '127.0.0.2' });
-      assert.equal(status, 200, text);
+      if (status !== 200) found.wrong(`a token at the end: ${status} ${text}`);
     }
-  return {
-    requests: count,
-    failed: failures.length,
-    failures: failures.slice(0, 10),
-    byPath,
-    byProcess,
-    tokensByKey: byKey.map(({ length }) => length),
-    tookMs: Math.round(performance.now() - began),
-  };
+  if (byKey.length !== 2) found.wrong(`tokens of ${byKey.length} keys`);
+  for (const [i, answered] of byProcess.entries()) if (answered === 0) found.wrong(`process ${i} had no part`);
+  return found.seen({ requests: count });
 }
 
 type Asked = { port: number; ca: string; agent: Agent; method: string; path: string; bearer: string | undefined; json: object | undefined };
@@ -155,6 +134,3 @@ function askOnce({ port, ca, agent, method, path, bearer, json }: Asked): Promis
     sent.on('error', failed).end(body);
   });
 }
-
-if (import.meta.main)
-  console.log(await rollingRestart({ requests: Number(process.argv[2] ?? 50_000), workers: Number(process.argv[3] ?? 1) }));

@@ -136,7 +136,7 @@ export async function startProgram(
   const settings = { PORT: '0', ADMIN_LISTEN: 'none', DATA_DIR: folder, ...options.settings };
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PORTCULLIS_${name}`, value]));
   const child = spawn(process.execPath, options.entry ? [options.entry] : [main, options.command ?? 'dev'], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.env, ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env, ...options.env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

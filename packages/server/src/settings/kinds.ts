@@ -143,15 +143,6 @@ export const database: Kind<Database> = {
 export const showDatabase = (value: Database): string =>
   value.engine === 'sqlite' ? `sqlite:${value.file}` : value.url.replace(/^(\w+:\/\/[^:/?#@]*):[^/?#]*@/, '$1@');
 
-function isDecodable({ username, password: secretPart, pathname }: URL): boolean {
-  try {
-    for (const part of [username, secretPart, pathname]) decodeURIComponent(part);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** The URL may hold a password, which is not shown. */
 export const redisUrl: Kind<string> = {
   takes: redisUrlForms,
