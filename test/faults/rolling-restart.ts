@@ -62,7 +62,7 @@ export async function rollingRestart(t: Scene, requests: number, workers = 1): P
       mine.push(found.access_token);
       tokens.push(found.access_token);
     };
-    for (let i = 0; !done.signal.aborted || count < requests; i++) {
+    for (let i = 0; !done.signal.aborted || total() < requests; i++) {
       if (i % 50 === 0) {
         agent.destroy(); // else all would stay with the one that was there when the other was not
         agent = new Agent({ keepAlive: true, maxSockets: 1 });
