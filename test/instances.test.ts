@@ -271,6 +271,21 @@ describe('sessions over two instances and one Redis', { skip: skip || without('R
     for (const answer of await protectedBy(access)) assertRefused(answer, 'token_revoked');
   });
 
+  test(
+    'a key that is compromised while Redis hangs: done once each instance has said that it goes by it',
+    { timeout: 60_000 },
+    async () => {
+      const { redis, one, other, run } = cluster;
+      const { access } = await logIn(one);
+      const keys: { kid: string; state: string }[] = await run('keys', 'list');
+      redis.freeze();
+      await run('keys', 'compromise', '--yes', '--', keys.find(({ state }) => state === 'active')?.kid ?? '');
+      for (const program of [one, other]) assertRefused(await program.ask('GET', '/protected', { bearer: access }), 'token_key_gone');
+      redis.thaw();
+      await until(() => [one, other].every((program) => /limits are shared\b(?![^]*Redis is away)/.test(program.output())));
+    },
+  );
+
   test('operators see of whom sessions are asked', { timeout: 60_000 }, async () => {
     const { redis, one, other } = cluster;
     await redis.kill();

@@ -98,7 +98,7 @@ suite('a compromised key', () => {
     const compromise = async (): Promise<string> => {
       const { kid } = house.services.keyRing.active();
       const masterSecret = () => Promise.resolve('a secret of thirty-two bytes or more');
-      const on = { clock, keys: desk.keys, together: desk.together, revoked: askedSessions({ sessions: desk.sessions }) };
+      const on = { clock, keys: desk.keys, together: desk.together, revoked: askedSessions({ sessions: desk.sessions, keys: desk.keys }) };
       return (await compromiseKey(on, kid, { alg: 'EdDSA', masterSecret })).replacedBy?.kid ?? '';
     };
     await compromise();

@@ -96,7 +96,7 @@ export function deskServices({ store, clock, settings, log, passwords, onChanged
     checkNewPassword: newPasswordCheck(settings),
     revoked: store.changedElsewhere
       ? revokedSessions({ sessions: store.sessions, clock, changedElsewhere: store.changedElsewhere, ...(onChanged && { onChanged }) })
-      : (share ?? same)(askedSessions({ sessions: store.sessions, ...(onChanged && { onKeysChanged: onChanged }) })),
+      : (share ?? same)(askedSessions({ sessions: store.sessions, keys: store.keys, ...(onChanged && { onKeysChanged: onChanged }) })),
   };
 }
 

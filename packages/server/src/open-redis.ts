@@ -1,4 +1,6 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock, RedisLedger } from '@portcullis/guard';
+import { ALIVE_MS } from './domain/instance/instance.ts';
 import type { AskedSessions } from './domain/session/asked-sessions.ts';
 import type { RevokedSessions } from './domain/session/revoked-sessions.ts';
 import { newId } from './lib/id.ts';
@@ -65,6 +67,7 @@ export function shareRevocations(redis: SharedRedis, store: SqlStore, clock: Clo
       ledger: redis.ledger,
       run: () => (redis.mayForget() === undefined ? redis.run() : undefined),
       sessions: store.sessions,
+      keys: store.keys,
       asked,
       clock,
       onChange(isBelieved) {
@@ -90,20 +93,40 @@ export function tellRevocations(settings: Settings, store: SqlStore, clock: Cloc
     await firstTold;
     return redis.ledger;
   }
-  const tell = (what: string, work: (ledger: RedisLedger) => Promise<void>): Promise<void> =>
-    orPending(
-      (opened ??= open()).then(work),
-      `${what} in the database, but Redis has not confirmed it: running instances find it there within a second or two. Say it again to be sure.`,
-    );
+  const ledger = (): Promise<RedisLedger> => (opened ??= open());
+
+  /** Each instance looks into the database every second, and says there what it has found. */
+  async function allGoBy(keysVersion: number): Promise<boolean> {
+    for (let tries = 0; tries < 50; tries++) {
+      const living = await store.instances.list(clock.now());
+      if (living.every((instance) => instance.keysVersion >= keysVersion)) return true;
+      await pause(100);
+    }
+    return false;
+  }
 
   return (asked: AskedSessions): RevokedSessions => ({
     ...asked,
     async add(ended) {
-      if (ended.length > 0) await tell('The sessions are ended', (ledger) => tellEnded(ledger, ended, clock.now()));
+      if (ended.length === 0) return;
+      const detail = `The sessions are ended in the database, but Redis has not confirmed it: running instances find it there within a second or two. ${AGAIN}`;
+      await orPending(
+        ledger().then((redis) => tellEnded(redis, ended, clock.now())),
+        detail,
+      );
     },
-    keysChanged: () =>
-      tell('The key is refused', async (ledger) => {
-        await ledger.claim(newId('instance'), await store.sessions.keysVersion());
-      }),
+    async keysChanged() {
+      const version = await store.keys.version();
+      const claimed = ledger().then((redis) => redis.claim(newId('instance'), version));
+      const detail = `The keys are changed in the database, but Redis has not confirmed it, nor has each instance of the last ${ALIVE_MS / 1_000} seconds. ${AGAIN}`;
+      await orPending(
+        claimed.then(() => {}),
+        detail,
+      ).catch(async (pending: unknown) => {
+        if (!(await allGoBy(version))) throw pending;
+      });
+    },
   });
 }
+
+const AGAIN = 'Say it again to be sure.';

@@ -20,7 +20,7 @@ async function setUp(t: TestContext) {
   await store.migrate();
   const clock = manualClock();
   const ring = keyRing({ keys: store.keys, clock, secrets: [SECRET] });
-  const on = { clock, keys: store.keys, together: store.together, revoked: askedSessions({ sessions: store.sessions }) };
+  const on = { clock, keys: store.keys, together: store.together, revoked: askedSessions({ sessions: store.sessions, keys: store.keys }) };
   const tokens = accessTokens({ issuer: 'https://i.example', audience: 'a', keys: ring, clock });
   const minting = accessTokenMint({ keyRing: ring, clock, issuer: 'https://i.example', audience: 'a', ttlMs: 900_000 });
   const user = { id: 'usr_1', username: 'ada', createdAt: 0, disabledAt: undefined, isDemo: false };

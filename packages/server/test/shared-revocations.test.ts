@@ -59,12 +59,12 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
   t.after(link.close);
   const asked = askedSessions({
     sessions: {
-      keysVersion: store.sessions.keysVersion,
       standing(id) {
         askedOfStore += 1;
         return store.sessions.standing(id);
       },
     },
+    keys: store.keys,
     async onKeysChanged() {
       keysLoaded += 1;
       await Promise.resolve();
@@ -74,6 +74,7 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
     ledger,
     run: () => (mayForget() === undefined ? run() : undefined),
     sessions: store.sessions,
+    keys: store.keys,
     asked,
     clock,
     onChange: (isBelieved) => changes.push(isBelieved),

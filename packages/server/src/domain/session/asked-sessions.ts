@@ -1,3 +1,4 @@
+import type { Keys } from '../key/key.ts';
 import type { RevokedSessions } from './revoked-sessions.ts';
 import type { Sessions } from './session.ts';
 
@@ -12,7 +13,8 @@ export interface AskedSessions extends RevokedSessions {
  * @param on.onKeysChanged reads the keys anew; until they have been, nobody is believed.
  */
 export function askedSessions(on: {
-  sessions: Pick<Sessions, 'standing' | 'keysVersion'>;
+  sessions: Pick<Sessions, 'standing'>;
+  keys: Pick<Keys, 'version'>;
   onKeysChanged?: () => Promise<void>;
 }): AskedSessions {
   let seen: number | undefined;
@@ -31,7 +33,7 @@ export function askedSessions(on: {
     return done;
   }
 
-  const look = async (): Promise<void> => follow(await on.sessions.keysVersion());
+  const look = async (): Promise<void> => follow(await on.keys.version());
 
   return {
     follow,

@@ -66,10 +66,8 @@ export interface Sessions {
   /** Ends the oldest ones of the user, so that beside this one, which has just been added, there are fewer than `max`. */
   endOldest(session: Pick<Session, 'id' | 'userId'>, max: number, at: number): Promise<Ended[]>;
   find(id: string): Promise<Session | undefined>;
-  /** Whether it lives no more, or never did; and, in the same read, {@link keysVersion}. */
+  /** Whether it lives no more, or never did; and, in the same read, the version of the keys. */
   standing(id: string): Promise<{ isEnded: boolean; keysVersion: number }>;
-  /** Another number whenever keys have been added, removed or changed. */
-  keysVersion(): Promise<number>;
   /** Living ones, newest first. */
   listLive(page: { userId?: string; at: number; limit: number }): Promise<Session[]>;
   /** How many are living. */

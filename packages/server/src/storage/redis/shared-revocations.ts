@@ -1,4 +1,5 @@
 import type { Clock, RedisAnswer, RedisLedger } from '@portcullis/guard';
+import type { Keys } from '../../domain/key/key.ts';
 import { Problem } from '../../domain/problem.ts';
 import type { AskedSessions } from '../../domain/session/asked-sessions.ts';
 import type { RevokedSessions } from '../../domain/session/revoked-sessions.ts';
@@ -20,7 +21,8 @@ export type SharedRevocationsOptions = {
   readonly ledger: RedisLedger;
   /** Which Redis the ledger speaks to: another number whenever it, or a part of it, is another one; `undefined` while it is away or may lose what it was told. */
   readonly run: () => number | undefined;
-  readonly sessions: Pick<Sessions, 'listRevoked' | 'keysVersion'>;
+  readonly sessions: Pick<Sessions, 'listRevoked'>;
+  readonly keys: Pick<Keys, 'version'>;
   /** The truth, and what follows the keys. */
   readonly asked: AskedSessions;
   readonly clock: Clock;
@@ -53,7 +55,7 @@ type Known = {
  * Who ends a session tells Redis before he answers. What somebody ended who could not (he died, or Redis was out of his
  * reach) is found in the store within a second by every instance that can.
  */
-export function sharedRevocations({ ledger, run, sessions, asked, clock, onChange }: SharedRevocationsOptions): SharedRevocations {
+export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, onChange }: SharedRevocationsOptions): SharedRevocations {
   let known: Known | undefined;
   /** It may say other generations by now: of keys that have changed. */
   let isBehind = false;
@@ -73,7 +75,7 @@ export function sharedRevocations({ ledger, run, sessions, asked, clock, onChang
     const current = run();
     const before = known?.run === current ? known : undefined;
     if (!before) believe(undefined);
-    const keysVersion = await sessions.keysVersion();
+    const keysVersion = await keys.version();
     await asked.follow(keysVersion);
     if (current === undefined) return;
 

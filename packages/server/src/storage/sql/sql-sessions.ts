@@ -107,10 +107,6 @@ export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
       return { isEnded: row?.living !== 1, keysVersion: row?.version ?? 0 };
     },
 
-    async keysVersion() {
-      return (await db.selectFrom('marks').select('value').where('name', '=', 'keys').executeTakeFirst())?.value ?? 0;
-    },
-
     async listLive({ userId, at, limit }) {
       const rows = await db
         .selectFrom('sessions')
