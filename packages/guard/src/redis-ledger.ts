@@ -2,18 +2,14 @@ import { hash } from 'node:crypto';
 import type { Charge, Counters, Verdict } from './counters.ts';
 import type { Rule } from './limit.ts';
 import { Problem } from './problem.ts';
-import { lending, type Part } from './redis-loans.ts';
+import { lending, type Part, type Said } from './redis-loans.ts';
 import { CLAIM, COUNT, GIVE_BACK, REVOKE } from './redis-scripts.ts';
 
 /** What is asked of Redis, whoever speaks to it: an atomic script, by its text. Rejects within the caller's own deadline. */
 export type RunScript = (script: string, keys: readonly string[], args: readonly string[]) => Promise<unknown>;
 
 /** What Redis says of a caller's request in one trip. */
-export type Answer = {
-  readonly verdict: Verdict;
-  readonly revoked: boolean;
-  /** `name.version`; where it is not what was claimed, this bucket has forgotten, and `revoked: false` proves nothing. */
-  readonly generation: string | undefined;
+export type Answer = Said & {
   /** Where the session is kept; in a cluster each forgets for itself. */
   readonly bucket: number;
 };
@@ -129,9 +125,6 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
 
 /** In a cluster each place forgets for itself, so each bucket has a generation beside its revocations. */
 const buckets = Array.from({ length: 64 }, (_, bucket) => bucket);
-
-/** What the script knows; the bucket is known without it. */
-export type Said = Omit<Answer, 'bucket'>;
 
 /** Ids are drawn by chance, so any mixture of their characters spreads them. */
 function bucketOf(sessionId: string): number {

@@ -1,5 +1,12 @@
 import type { Charge, Verdict } from './counters.ts';
-import type { Said } from './redis-ledger.ts';
+
+/** What is known of a session and of the charges of its request. */
+export type Said = {
+  readonly verdict: Verdict;
+  readonly revoked: boolean;
+  /** `name.version`; where it is not what was claimed, this bucket has forgotten, and `revoked: false` proves nothing. */
+  readonly generation: string | undefined;
+};
 
 /** What was answered for the charges of one place. */
 export type Part = {

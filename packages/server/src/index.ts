@@ -1,1 +1,2 @@
-export { type Running, start, type StartOptions } from './start.ts';
+export type { Running } from './running.ts';
+export { start, type StartOptions } from './start.ts';

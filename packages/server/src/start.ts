@@ -1,4 +1,3 @@
-import type { AddressInfo } from 'node:net';
 import { systemClock, trustedProxies } from '@portcullis/guard';
 import { clientRefusals, makeApp, wireRefusals } from './app.ts';
 import { type CertificateFiles, readCertificate } from './certificate.ts';
@@ -20,9 +19,10 @@ import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
 import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
 import { isNewStore, storeFile, storeName } from './open-database.ts';
-import { listenForOperators, operatorPages, type OperatorPages, storeWatch } from './operator-pages.ts';
+import { listenForOperators, operatorPages, storeWatch } from './operator-pages.ts';
 import { type Origins, readSettings, type Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
+import type { Running } from './running.ts';
 import { shareLimits } from './share-limits.ts';
 import { clockOfStore } from './steer-clock.ts';
 import { lockForServer } from './storage/sql/server-lock.ts';
@@ -38,32 +38,6 @@ export type StartOptions = Pick<Sources, 'env'> &
     /** This process is one of several that serve on this port; another one has started it, and listens for operators. */
     readonly worker?: { readonly port: number };
   };
-
-export type Running = {
-  readonly settings: Settings;
-  readonly issuer: string;
-  readonly address: AddressInfo;
-  /** Where the details for operators are, if anywhere. */
-  readonly adminAddress: AddressInfo | undefined;
-  /** What is to be seen there; nothing without `ADMIN_LISTEN`. */
-  readonly pages: OperatorPages | undefined;
-  /** What a demo made for itself, and where; empty for `serve`. */
-  readonly made: readonly { readonly what: string; readonly where: string; readonly how: 'new' | 'kept' | 'renewed' }[];
-  readonly notes: readonly string[];
-  /** False when nobody can log in yet. */
-  readonly hasUsers: boolean;
-  /** Where the store is and where the security log goes; `:memory:` and `stdout` are no files. */
-  readonly files: { readonly store: string; readonly securityLog: string };
-  /** For a process that is about to die of a fault: writes at once what the security log still holds. */
-  lastWords(): void;
-  /**
-   * Opens the security log anew, by its name, and looks at the files of the certificate at once; what came of it is one line
-   * of the server's log. It never fails: what cannot be opened or used stays as it was.
-   */
-  reload(): Promise<void>;
-  /** Ends what is in flight within ten seconds, then everything else. Asked twice, it is the same end. */
-  stop(): Promise<void>;
-};
 
 /**
  * Starts a server from its settings, as `portcullis dev` and `portcullis serve` do. Nothing is half-started: either it

@@ -1,22 +1,6 @@
 import { enableCompileCache } from 'node:module';
-import type { Detail } from './http/admin.ts';
-import type { Family } from './lib/exposition.ts';
-import type { Sources } from './settings/read.ts';
-import type { Running } from './start.ts';
-
-/** What a worker is told by the process that started it. `begin` comes first, and once. */
-export type Order =
-  | { readonly begin: Pick<Sources, 'env' | 'flags'> & { readonly port: number } }
-  | { readonly read: number }
-  | 'reload'
-  | 'stop';
-
-/** What it says: what came of its start, once a second that it is not stuck, and what it is asked for, by its number. */
-export type Word =
-  | { readonly ready: Pick<Running, 'issuer' | 'address' | 'notes' | 'hasUsers' | 'files'> }
-  | { readonly mistakes: readonly string[] }
-  | { readonly read: number; readonly detail: Detail; readonly metrics: readonly Family[] }
-  | 'alive';
+import type { Running } from './running.ts';
+import type { Order, Word } from './workers.ts';
 
 enableCompileCache();
 const [{ start }, { dieOfFaults }, { serverLog }] = await Promise.all([

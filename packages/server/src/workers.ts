@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '@portcullis/guard';
+import type { Detail } from './http/admin.ts';
 import type { Family } from './lib/exposition.ts';
 import { every } from './lib/every.ts';
 import { IN_FLIGHT_MS } from './http/wire.ts';
@@ -13,8 +14,21 @@ import { Mistake, openPort } from './mistake.ts';
 import { listenForOperators, type OperatorPages } from './operator-pages.ts';
 import type { Sources } from './settings/read.ts';
 import type { Settings } from './settings/table.ts';
-import type { Running } from './start.ts';
-import type { Order, Word } from './worker.ts';
+import type { Running } from './running.ts';
+
+/** What a worker is told by the process that started it. `begin` comes first, and once. */
+export type Order =
+  | { readonly begin: Pick<Sources, 'env' | 'flags'> & { readonly port: number } }
+  | { readonly read: number }
+  | 'reload'
+  | 'stop';
+
+/** What it says: what came of its start, once a second that it is not stuck, and what it is asked for, by its number. */
+export type Word =
+  | { readonly ready: Pick<Running, 'issuer' | 'address' | 'notes' | 'hasUsers' | 'files'> }
+  | { readonly mistakes: readonly string[] }
+  | { readonly read: number; readonly detail: Detail; readonly metrics: readonly Family[] }
+  | 'alive';
 
 type Ready = Extract<Word, { ready: unknown }>['ready'];
 type Reading = Extract<Word, { read: number }>;

@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import { DEMO_USER } from '../demo.ts';
 import { Mistake } from '../mistake.ts';
 import { listen } from '../settings/kinds.ts';
-import type { Running } from '../start.ts';
+import type { Running } from '../running.ts';
 import { command, type On } from './command.ts';
 import type { Voice } from './terminal.ts';
 
