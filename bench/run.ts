@@ -4,7 +4,10 @@ import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { folderFor, logIn, type Program, startProgram, wideLimits } from '../test/support/program.ts';
+import { alice, openSharedCluster } from '../test/support/cluster.ts';
+import { isPostgresHere } from '../test/support/postgres.ts';
+import { demoUser, folderFor, logIn, type Program, startProgram, until as isSo, wideLimits } from '../test/support/program.ts';
+import { isRedisHere } from '../test/support/redis.ts';
 import { cpuUs } from './cpu.ts';
 import type { Done, Order } from './load.ts';
 
@@ -23,7 +26,7 @@ const FRONT_END = 'https://your-frontend.com';
 
 type Row = {
   readonly name: string;
-  readonly server: { readonly pid: number; readonly port: number };
+  readonly server: { readonly pid: number; readonly port: number; readonly ca: string };
   readonly order: Omit<Order, 'port' | 'ca' | 'forMs'>;
   readonly status: number;
   readonly forMs: number;
@@ -40,16 +43,17 @@ const ended = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
 
 const until = { after: (work: () => Promise<void> | void) => held.defer(async () => work()) };
+const limits = {
+  PROTECTED_LIMITS: '1000000000 per minute by ip',
+  AUTH_FAILURE_LIMITS: '1000000000 per minute by ip',
+  LOGOUT_LIMITS: '1 per hour by ip',
+};
 const program = await startProgram(until, {
   folder: folderFor(until),
-  settings: {
-    ...wideLimits,
-    PROTECTED_LIMITS: '1000000000 per minute by ip',
-    AUTH_FAILURE_LIMITS: '1000000000 per minute by ip',
-    LOGOUT_LIMITS: '1 per hour by ip',
-  },
+  settings: { ...wideLimits, ...limits },
 });
-const { access, tampered } = await seeItWork(program);
+const { access, tampered } = await seeItWork(program, demoUser);
+const shared = isPostgresHere && isRedisHere ? await startShared() : undefined;
 const bare = start('bare.ts', [join(program.folder, 'cert.pem'), join(program.folder, 'key.pem')]);
 const [ports] = (await once(bare, 'message', { signal: ended.signal })) as [{ http1: number; http2: number }];
 const generator = start('load.ts');
@@ -68,15 +72,16 @@ console.log(
 );
 
 function makeRows(): Row[] {
-  const ours = { pid: program.pid, port: program.port };
+  const { ca } = program;
+  const ours = { pid: program.pid, port: program.port, ca };
   const headers = { origin: FRONT_END, authorization: `Bearer ${access}`, accept: 'application/json', 'user-agent': 'bench' };
   const get = { over: 'HTTP/1.1', method: 'GET', path: '/protected', headers } as const;
   const { authorization: _, ...anonymous } = headers;
 
-  const bare1: Row = { name: 'bare node:https', server: { pid: bare.pid!, port: ports.http1 }, order: get, status: 200, forMs: 1_500 };
+  const bare1: Row = { name: 'bare node:https', server: { pid: bare.pid!, port: ports.http1, ca }, order: get, status: 200, forMs: 1_500 };
   const bare2: Row = {
     name: 'bare node:http2',
-    server: { pid: bare.pid!, port: ports.http2 },
+    server: { pid: bare.pid!, port: ports.http2, ca },
     order: { ...get, over: 'HTTP/2' },
     status: 200,
     forMs: 700,
@@ -85,6 +90,18 @@ function makeRows(): Row[] {
   return [
     bare1,
     { name: 'GET /protected, all gates', server: ours, order: get, status: 200, forMs: 1_500, against: bare1 },
+    ...(shared
+      ? [
+          {
+            name: 'the same on PostgreSQL and Redis',
+            server: { pid: shared.program.pid, port: shared.program.port, ca: shared.program.ca },
+            order: { ...get, headers: { ...headers, authorization: `Bearer ${shared.access}` } },
+            status: 200,
+            forMs: 1_500,
+            against: bare1,
+          },
+        ]
+      : []),
     { ...refused, name: '401, no token', order: { ...get, headers: anonymous }, status: 401 },
     {
       ...refused,
@@ -105,21 +122,21 @@ function makeRows(): Row[] {
 
 async function measure({ name, server, order, status }: Row, forMs: number): Promise<Slice> {
   const before = cpuUs(server.pid);
-  generator.send({ ...order, port: server.port, ca: program.ca, forMs } satisfies Order);
+  generator.send({ ...order, port: server.port, ca: server.ca, forMs } satisfies Order);
   const [done] = (await once(generator, 'message', { signal: ended.signal })) as [Done];
   assert.deepEqual(done.statuses, [status], name);
   return { ...done, cpuUs: (cpuUs(server.pid) - before) / done.completed };
 }
 
 /** A server that skipped its gates would be fast. */
-async function seeItWork(program: Program): Promise<{ access: string; tampered: string }> {
+async function seeItWork(program: Program, user: { username: string; password: string }): Promise<{ access: string; tampered: string }> {
   const ask = (bearer?: string) => program.ask('GET', '/protected', { headers: { origin: FRONT_END }, ...(bearer && { bearer }) });
-  const { access } = await logIn(program);
-  const { access: ended } = await logIn(program);
+  const { access } = await logIn(program, user);
+  const { access: ended } = await logIn(program, user);
   const tampered = access.slice(0, -20) + access.slice(-20).split('').toReversed().join('').replace(/.$/, 'A');
 
   const { status, json, headers } = await ask(access);
-  assert.deepEqual({ status, json }, { status: 200, json: { logged_in_as: 'testuser' } });
+  assert.deepEqual({ status, json }, { status: 200, json: { logged_in_as: user.username } });
   for (const name of [
     'strict-transport-security',
     'content-security-policy',
@@ -139,6 +156,15 @@ async function seeItWork(program: Program): Promise<{ access: string; tampered: 
   assert.equal((await ask(tampered)).json.msg, 'Token is invalid');
   assert.equal((await ask()).json.msg, 'Missing Authorization Header');
   return { access, tampered };
+}
+
+/** An instance as one of several, on stores of its own. */
+async function startShared(): Promise<{ program: Program; access: string }> {
+  const cluster = await openSharedCluster(until, { ...limits, CORS_ORIGINS: FRONT_END });
+  const program = await cluster.start('bench');
+  await isSo(() => program.output().includes('sessions are asked of Redis'));
+  const { access } = await seeItWork(program, alice);
+  return { program, access };
 }
 
 /** Every request of a burst is on the limit's account, to the last one. */
