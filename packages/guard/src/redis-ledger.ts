@@ -115,7 +115,9 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     },
 
     async revoke(sessionId, forMs) {
-      if (forMs > 0) await (on.keep ?? on.run)(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
+      if (forMs <= 0) return;
+      const answer = await (on.keep ?? on.run)(REVOKE, [revokedKey(sessionId)], [String(Math.ceil(forMs))]);
+      if (answer !== 'OK') odd();
     },
 
     claim: (name, version) =>

@@ -70,7 +70,9 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
       log: () => log,
       passwords: hashes,
       onChanged: ring.load,
-      ...(redis && { share: (asked) => (revocations = shareRevocations(redis, store, clock)(asked)) }),
+      ...(redis && {
+        share: (asked) => (revocations = shareRevocations(redis, { store, clock, accessTokenTtlMs: settings.accessTokenTtlMs })(asked)),
+      }),
     }),
     refreshTokens: refreshTokens(secrets),
     csrfTokens: csrfTokens(secrets),

@@ -7,7 +7,7 @@ import { newId } from './lib/id.ts';
 import { serverLog } from './lib/server-log.ts';
 import { reachRedis } from './reach-redis.ts';
 import type { Settings } from './settings/table.ts';
-import { greet, type Greeting } from './storage/redis/greet.ts';
+import { greet, type Greeting, greetingOf } from './storage/redis/greet.ts';
 import type { RedisLink } from './storage/redis/redis-link.ts';
 import { orPending, sharedRevocations, type SharedRevocations, tellEnded } from './storage/redis/shared-revocations.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
@@ -18,6 +18,8 @@ export type SharedRedis = {
   readonly ledger: RedisLedger;
   /** Another number whenever it, or one of its nodes, is another one than before; `undefined` while it is away. */
   readonly run: () => number | undefined;
+  /** Asks it again. @throws {Problem} `unavailable` */
+  readonly whoIsIt: () => Promise<void>;
   /** Why it may lose what it is told. */
   readonly mayForget: () => string | undefined;
   /** Told of each change. */
@@ -34,17 +36,16 @@ export async function openSharedRedis(
   if (redisUrl === undefined) return undefined;
   const greetings = new Map<string, Greeting>();
   let run = 0;
+  function meet(place: string, greeting: Greeting): void {
+    if (greetings.get(place)?.identity !== greeting.identity) run += 1;
+    greetings.set(place, greeting);
+  }
   const listeners: ((isUp: boolean) => void)[] = [];
   const { link, ledger } = reachRedis(
     { ...settings, redisUrl },
     {
       prefix: `portcullis:${(await store.number()).toString(36)}`,
-      async greet(command, near) {
-        const greeting = await greet(command, near);
-        const place = near('');
-        if (greetings.get(place)?.runId !== greeting.runId) run += 1;
-        greetings.set(place, greeting);
-      },
+      greet: async (command, near) => meet(near(''), await greet(command, near)),
       onChange(isUp, why) {
         told(isUp, why);
         for (const listener of listeners) listener(isUp);
@@ -55,21 +56,27 @@ export async function openSharedRedis(
     link,
     ledger,
     run: () => (link.isUp() ? run : undefined),
+    whoIsIt: () => link.each(async (command, near) => meet(near(''), greetingOf(String(await command('INFO'))))),
     mayForget: () => [...greetings.values()].find(({ mayForget }) => mayForget !== undefined)?.mayForget,
     onChange: (listener) => void listeners.push(listener),
   };
 }
 
 /** The revocations of a server whose Redis others share. */
-export function shareRevocations(redis: SharedRedis, store: SqlStore, clock: Clock): (asked: AskedSessions) => SharedRevocations {
+export function shareRevocations(
+  redis: SharedRedis,
+  { store, clock, accessTokenTtlMs }: { store: SqlStore; clock: Clock; accessTokenTtlMs: number },
+): (asked: AskedSessions) => SharedRevocations {
   return (asked) => {
     const revocations = sharedRevocations({
       ledger: redis.ledger,
       run: () => (redis.mayForget() === undefined ? redis.run() : undefined),
+      whoIsIt: redis.whoIsIt,
       sessions: store.sessions,
       keys: store.keys,
       asked,
       clock,
+      accessTokenTtlMs,
       onChange(isBelieved) {
         if (isBelieved) return serverLog.info('sessions are asked of Redis, with the limits');
         const why = redis.mayForget();
@@ -111,7 +118,7 @@ export function tellRevocations(settings: Settings, store: SqlStore, clock: Cloc
       if (ended.length === 0) return;
       const detail = `The sessions are ended in the database, but Redis has not confirmed it: running instances find it there within a second or two. ${AGAIN}`;
       await orPending(
-        ledger().then((redis) => tellEnded(redis, ended, clock.now())),
+        ledger().then((redis) => tellEnded(redis, ended, { now: clock.now(), accessTokenTtlMs: settings.accessTokenTtlMs })),
         detail,
       );
     },

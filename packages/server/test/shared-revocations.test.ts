@@ -55,7 +55,7 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
   const { settings } = reading;
   const shared = await openSharedRedis(settings, store);
   assert.ok(shared);
-  const { link, ledger, run, mayForget } = shared;
+  const { link, ledger, run, whoIsIt, mayForget } = shared;
   t.after(link.close);
   const asked = askedSessions({
     sessions: {
@@ -73,6 +73,8 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
   const revocations = sharedRevocations({
     ledger,
     run: () => (mayForget() === undefined ? run() : undefined),
+    whoIsIt,
+    accessTokenTtlMs: hour,
     sessions: store.sessions,
     keys: store.keys,
     asked,

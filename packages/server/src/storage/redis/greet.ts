@@ -1,11 +1,11 @@
-import { mustBeMaster } from './redis-master.ts';
+import { infoOf, mustBeMaster } from './redis-master.ts';
 import type { Command } from './redis-node.ts';
 
 /** What a Redis says of itself. */
 export type Greeting = {
-  /** Another one for each start of each server. */
-  readonly runId: string;
-  /** Why it may lose keys while it goes on. */
+  /** Another one for each start of each server, and for each time that one became a master. */
+  readonly identity: string;
+  /** Why it may lose keys while it goes on, or has lost some. */
   readonly mayForget: string | undefined;
 };
 
@@ -17,10 +17,16 @@ export type Greeting = {
 export async function greet(command: Command, near: (key: string) => string): Promise<Greeting> {
   await mustBeMaster(command);
   await command('SET', near('portcullis:greeting'), '1', 'PX', '1000');
-  const info = String(await command('INFO'));
-  const valueOf = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
-  const [runId, policy] = [valueOf('run_id'), valueOf('maxmemory_policy')];
+  return greetingOf(String(await command('INFO')));
+}
+
+/** What it threw away is as gone as what a restart has lost. */
+export function greetingOf(info: string): Greeting {
+  const [runId, policy] = [infoOf(info, 'run_id'), infoOf(info, 'maxmemory_policy')];
   if (runId === '') throw new Error('it does not say its run_id');
-  const mayEvict = valueOf('maxmemory') !== '0' && policy !== 'noeviction';
-  return { runId, mayForget: mayEvict ? `its maxmemory-policy is ${policy}, not noeviction` : undefined };
+  const mayEvict = infoOf(info, 'maxmemory') !== '0' && policy !== 'noeviction';
+  return {
+    identity: [runId, infoOf(info, 'master_replid'), infoOf(info, 'evicted_keys')].join(' '),
+    mayForget: mayEvict ? `its maxmemory-policy is ${policy}, not noeviction` : undefined,
+  };
 }

@@ -11,6 +11,8 @@ export interface RedisCluster {
   ask(key: string, words: readonly string[]): Promise<unknown>;
   /** As `keep` of a master. */
   keep(key: string, words: readonly string[]): Promise<unknown>;
+  /** Asks each node that has slots. @param near as with `greet`. */
+  each(ask: (command: Command, near: (key: string) => string) => Promise<void>): Promise<void>;
   /** Whether each slot has a master that is there. */
   isUp(): boolean;
   close(): void;
@@ -179,6 +181,17 @@ export function openCluster({ seeds, manners, replicas, greet, onChange }: Redis
 
   return {
     ask: (key, words) => call('ask', key, words),
+    async each(ask) {
+      const inUse = [...members.values()].filter((member) => slots.includes(member));
+      await Promise.all(
+        inUse.map((member) =>
+          ask(
+            (...words) => member.ask(words),
+            (key) => nearTo(member, key),
+          ),
+        ),
+      );
+    },
     keep: (key, words) => call('keep', key, words),
     isUp,
     close: closeAll,

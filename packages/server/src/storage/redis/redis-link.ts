@@ -17,6 +17,8 @@ export interface RedisLink {
   command(...words: readonly string[]): Promise<unknown>;
   /** In a cluster: whether all of it is there. While a part is away, calls for the others are answered. */
   isUp(): boolean;
+  /** Asks each node that has keys. @param near makes of a key's name one that belongs to it. */
+  each(ask: (command: Command, near: (key: string) => string) => Promise<void>): Promise<void>;
   /** All keys of one script must be of one slot, then. */
   readonly isCluster: boolean;
   close(): void;
@@ -47,7 +49,7 @@ export type RedisLinkOptions = {
 /** Opens the link, and keeps it. @returns at once. */
 export function openRedis(options: RedisLinkOptions): RedisLink {
   const url = readRedisUrl(options.url);
-  const { ask, keep, isUp, close } = reachOf(url, options);
+  const { ask, keep, each, isUp, close } = reachOf(url, options);
 
   async function whole(answer: Promise<unknown>): Promise<unknown> {
     try {
@@ -74,6 +76,7 @@ export function openRedis(options: RedisLinkOptions): RedisLink {
     run: (script, keys, args) => whole(run(ask, script, keys, args)),
     keep: (script, keys, args) => whole(run(keep, script, keys, args)),
     command: (...words) => whole(ask(words[1] ?? '', words)),
+    each: async (asked) => void (await whole(each(asked))),
     isUp,
     isCluster: url.kind === 'cluster',
     close,
@@ -95,7 +98,6 @@ function reachOf(url: RedisUrl, options: RedisLinkOptions): RedisCluster {
   const manners = { username: url.username, password: url.password ?? options.password, tls, timeoutMs };
   if (url.kind === 'cluster') return openCluster({ seeds: url.seeds, manners, replicas, greet, onChange });
 
-  const same = (key: string): string => key;
   const toMaster = {
     replicas,
     onChange,
@@ -145,6 +147,7 @@ function oneOf(master: ReturnType<typeof openMaster>): RedisCluster {
   return {
     ask: (_, words) => alone(master.ask(words)),
     keep: (_, words) => alone(master.keep(words)),
+    each: (ask) => ask((...words) => alone(master.ask(words)), same),
     isUp: master.isUp,
     close: master.close,
   };
@@ -152,3 +155,5 @@ function oneOf(master: ReturnType<typeof openMaster>): RedisCluster {
 
 /** What only a node of a cluster says. */
 const isClustered = /^(MOVED|ASK|TRYAGAIN|CROSSSLOT|CLUSTERDOWN)\b/;
+
+const same = (key: string): string => key;

@@ -22,9 +22,31 @@ export type RedisMasterOptions = RedisNodeOptions & {
  * that hangs holds up revocations, and no limit.
  */
 export function openMaster({ replicas, ...options }: RedisMasterOptions): RedisMaster {
-  const { where, manners } = options;
-  const main = openNode(options);
-  const second = replicas === 0 ? undefined : openNode({ where, manners, greet: mustBeMaster });
+  const { where, manners, greet, onChange } = options;
+  const ids: { main?: string; second?: string } = {};
+  const second: RedisNode | undefined =
+    replicas === 0
+      ? undefined
+      : openNode({
+          where,
+          manners,
+          async greet(command) {
+            await mustBeMaster(command);
+            ids.second = await identityOf(command);
+          },
+        });
+  const main = openNode({
+    where,
+    manners,
+    async greet(command) {
+      await greet(command);
+      ids.main = await identityOf(command);
+    },
+    onChange(isUp, why) {
+      if (!isUp) second?.drop(why); // nobody waits for it either
+      onChange?.(isUp, why);
+    },
+  });
   const waitMs = Math.floor(manners.timeoutMs / 2); // it must answer before we count it as hung
 
   let last = Promise.resolve();
@@ -49,6 +71,12 @@ export function openMaster({ replicas, ...options }: RedisMasterOptions): RedisM
     ask: main.call,
     async keep(words, before) {
       if (!second) return main.call(words, before);
+      if (!main.isUp()) throw away('away');
+      if (ids.main !== ids.second && second.isUp()) {
+        // Behind one name there may be several: what one of them is told, the other does not know.
+        for (const node of [main, second]) node.drop('its two connections lead to different servers');
+        throw away('its two connections lead to different servers');
+      }
       const answer = await second.call(words, before);
       await confirmed(second);
       return answer;
@@ -65,6 +93,16 @@ export function openMaster({ replicas, ...options }: RedisMasterOptions): RedisM
     },
   };
 }
+
+/** Another one for each start of a server, and for each time that it became a master. */
+export async function identityOf(command: Command): Promise<string> {
+  const info = String(await command('INFO'));
+  const [runId, replicationId] = [infoOf(info, 'run_id'), infoOf(info, 'master_replid')];
+  if (runId === '') throw new Error('it does not say its run_id');
+  return `${runId} ${replicationId}`;
+}
+
+export const infoOf = (info: string, name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
 
 /** A replica takes no writes, nor does it have any replicas that could be waited for. */
 export async function mustBeMaster(command: Command): Promise<void> {

@@ -21,7 +21,7 @@ const REMEMBERED = 10_000;
  */
 export function sharedCounters(on: {
   redis: Pick<RedisLedger, 'take' | 'takeFor'>;
-  revocations: Pick<SharedRevocations, 'judge'>;
+  revocations: Pick<SharedRevocations, 'belief' | 'judge'>;
   isUp: () => boolean;
   local: Counters;
   instances: () => number;
@@ -50,15 +50,16 @@ export function sharedCounters(on: {
     },
 
     async takeFor(sessionId, always, ifLiving) {
+      const belief = on.revocations.belief();
       const said = await on.redis.takeFor(sessionId, always, ifLiving).catch(unlessUnavailable);
       const charges = [...always, ...ifLiving];
       if (said) {
         const verdict = remember(charges, said.verdict);
-        return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said)) };
+        return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said, belief)) };
       }
       let revoked: boolean;
       try {
-        revoked = await on.revocations.judge(sessionId, undefined);
+        revoked = await on.revocations.judge(sessionId, undefined, undefined);
       } catch (error) {
         await locally('take', always); // it costs the address no less
         throw error;

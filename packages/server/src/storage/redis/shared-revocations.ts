@@ -10,7 +10,9 @@ import { unlessUnavailable } from './unavailable.ts';
 /** The revocations that all instances share: asked of Redis while it can be believed, else of the store. */
 export interface SharedRevocations extends RevokedSessions {
   /** Whether the session is revoked, by what Redis said of it or, where that is not to be believed, by the store. */
-  judge(sessionId: string, said: Said | undefined): Promise<boolean>;
+  judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Promise<boolean>;
+  /** What Redis must say now to be believed; to be taken before it is asked, and to be judged by. */
+  belief(): Belief | undefined;
   /** Whether Redis can be believed now. */
   isBelieved(): boolean;
 }
@@ -21,28 +23,34 @@ export type SharedRevocationsOptions = {
   readonly ledger: RedisLedger;
   /** Which Redis the ledger speaks to: another number whenever it, or a part of it, is another one; `undefined` while it is away or may lose what it was told. */
   readonly run: () => number | undefined;
+  /** Asks it once more who it is, so that `run` is of now. @throws {Problem} `unavailable` */
+  readonly whoIsIt: () => Promise<void>;
   readonly sessions: Pick<Sessions, 'listRevoked'>;
-  readonly keys: Pick<Keys, 'version'>;
+  readonly keys: Pick<Keys, 'version' | 'raiseVersion'>;
   /** The truth, and what follows the keys. */
   readonly asked: AskedSessions;
   readonly clock: Clock;
+  /** How long an access token lives at most. */
+  readonly accessTokenTtlMs: number;
   /** Told when Redis begins or ceases to be believed. */
   readonly onChange?: (isBelieved: boolean) => void;
 };
 
-/** What ended is committed at most so much later: no transaction is waited for longer. */
+/** What ended is committed so much later at most, as a rule: each look goes back so far. */
 const COMMIT_WITHIN_MS = 30_000;
+/** One look in so many goes back further, for clocks that are apart and a database that takes its time. */
+const DEEP_EVERY = 60;
+const DEEP_MS = 600_000;
 /** A revocation outlives the last token of its session by so much, whatever the clocks of the instances say. */
 const MARGIN_MS = 60_000;
 /** So many are told at once. */
 const BATCH = 500;
 
 /** A Redis that has been told everything. */
-type Known = {
+type Belief = {
   readonly run: number;
   /** What it says, bucket by bucket, for as long as it has forgotten nothing, and keys have not changed. */
   readonly generations: readonly string[];
-  readonly keysVersion: number;
   /** What ended before is there, but for what was committed late. */
   readonly since: number;
 };
@@ -55,10 +63,10 @@ type Known = {
  * Who ends a session tells Redis before he answers. What somebody ended who could not (he died, or Redis was out of his
  * reach) is found in the store within a second by every instance that can.
  */
-export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, onChange }: SharedRevocationsOptions): SharedRevocations {
-  let known: Known | undefined;
-  /** It may say other generations by now: of keys that have changed. */
-  let isBehind = false;
+export function sharedRevocations(on: SharedRevocationsOptions): SharedRevocations {
+  const { ledger, run, whoIsIt, sessions, keys, asked, clock, accessTokenTtlMs, onChange } = on;
+  let known: Belief | undefined;
+  let looks = 0;
   let wasBelieved = false;
   let recently = new Map<string, number>();
   let looking: Promise<void> | undefined;
@@ -67,11 +75,13 @@ export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, o
   const isBelieved = (): boolean => known !== undefined && known.run === run();
 
   async function tell(ended: readonly Ended[]): Promise<void> {
-    await tellEnded(ledger, ended, clock.now());
-    for (const { id } of ended) recently.set(id, clock.now());
+    const toldNow = recently; // of this Redis; once it has forgotten, there is another list
+    await tellEnded(ledger, ended, { now: clock.now(), accessTokenTtlMs });
+    for (const { id } of ended) toldNow.set(id, clock.now());
   }
 
   async function catchUp(): Promise<void> {
+    await whoIsIt().catch(unlessUnavailable);
     const current = run();
     const before = known?.run === current ? known : undefined;
     if (!before) believe(undefined);
@@ -79,20 +89,23 @@ export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, o
     await asked.follow(keysVersion);
     if (current === undefined) return;
 
-    const isCurrent = before?.keysVersion === keysVersion && !isBehind;
-    isBehind = false;
-    const generations = before && isCurrent ? before.generations : await ledger.claim(newId('instance'), keysVersion);
+    const generations = await ledger.claim(newId('instance'), keysVersion);
     const since = clock.now();
     const isNews = !before || !generations.every((text, bucket) => nameOf(text) === nameOf(before.generations[bucket]));
-    if (isNews) recently.clear();
-    const ended = await sessions.listRevoked(since, isNews ? undefined : before.since - COMMIT_WITHIN_MS);
+    if (isNews) recently = new Map();
+    const backMs = looks++ % DEEP_EVERY === 0 ? DEEP_MS : COMMIT_WITHIN_MS;
+    const ended = await sessions.listRevoked(since, isNews ? undefined : before.since - backMs);
     await tell(ended.filter(({ id }) => !recently.has(id)));
-    recently = new Map([...recently].filter(([, toldAt]) => toldAt > since - 2 * COMMIT_WITHIN_MS));
-    if (generations.every((text) => text.endsWith(`.${keysVersion}`))) believe({ run: current, generations, keysVersion, since });
-    else isOld = true; // keys have changed meanwhile
+    for (const [id, toldAt] of recently) if (toldAt <= since - 2 * DEEP_MS) recently.delete(id);
+
+    const ahead = Math.max(...generations.map(versionOf));
+    if (ahead === keysVersion) return believe({ run: current, generations, since });
+    // Keys have changed meanwhile; or the database is an older copy of what Redis was told of.
+    await keys.raiseVersion(ahead);
+    isOld = true;
   }
 
-  function believe(next: Known | undefined): void {
+  function believe(next: Belief | undefined): void {
     known = next;
     const isNow = next !== undefined;
     if (isNow === wasBelieved) return;
@@ -114,25 +127,28 @@ export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, o
     return looking;
   }
 
-  async function judge(sessionId: string, said: Said | undefined): Promise<boolean> {
+  async function judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Promise<boolean> {
     if (said?.revoked) return true;
-    if (said && known && isBelieved()) {
-      const expected = known.generations[said.bucket];
+    if (said && belief && belief.run === run()) {
+      const expected = belief.generations[said.bucket];
       if (said.generation === expected) return false;
-      if (nameOf(said.generation) !== nameOf(expected)) believe(undefined);
-      isBehind = true;
+      if (known === belief && nameOf(said.generation) !== nameOf(expected)) believe(undefined);
       look().catch(() => {}); // the next second's says what is in the way
     }
     return asked.isRevoked(sessionId);
   }
 
+  const belief = (): Belief | undefined => (isBelieved() ? known : undefined);
+
   return {
     ...asked,
+    belief,
     judge,
     isBelieved,
     async isRevoked(sessionId) {
-      const said = isBelieved() ? await ledger.takeFor(sessionId, [], []).catch(unlessUnavailable) : undefined;
-      return judge(sessionId, said);
+      const believed = belief();
+      const said = believed && (await ledger.takeFor(sessionId, [], []).catch(unlessUnavailable));
+      return judge(sessionId, said, believed);
     },
 
     async add(ended) {
@@ -145,10 +161,15 @@ export function sharedRevocations({ ledger, run, sessions, keys, asked, clock, o
   };
 }
 
-/** Tells Redis of sessions that have ended. */
-export async function tellEnded(ledger: Pick<RedisLedger, 'revoke'>, ended: readonly Ended[], now: number): Promise<void> {
+/** Tells Redis of sessions that have ended; for as long as any of their tokens may live, whatever the clocks of the instances say. */
+export async function tellEnded(
+  ledger: Pick<RedisLedger, 'revoke'>,
+  ended: readonly Ended[],
+  { now, accessTokenTtlMs }: { now: number; accessTokenTtlMs: number },
+): Promise<void> {
+  const forMs = ({ accessUntil }: Ended): number => Math.max(accessUntil - now, accessTokenTtlMs) + MARGIN_MS;
   for (let i = 0; i < ended.length; i += BATCH)
-    await Promise.all(ended.slice(i, i + BATCH).map(({ id, accessUntil }) => ledger.revoke(id, accessUntil - now + MARGIN_MS)));
+    await Promise.all(ended.slice(i, i + BATCH).map((one) => ledger.revoke(one.id, forMs(one))));
 }
 
 /** @throws {Problem} `revocation_pending` where Redis has not confirmed the work. */
@@ -163,3 +184,5 @@ export async function orPending(work: Promise<void>, detail?: string): Promise<v
 
 /** Without the version of the keys, which changes for other reasons. */
 const nameOf = (generation: string | undefined): string => generation?.slice(0, generation.lastIndexOf('.')) ?? '';
+
+const versionOf = (generation: string): number => Number(generation.slice(generation.lastIndexOf('.') + 1));
