@@ -32,7 +32,7 @@ function labelsIn(expr: string): [metric: string, label: string][] {
 test('the dashboard and the alerts speak of nothing that a server does not show', async () => {
   const { samples } = await scrape(program);
   const there = new Set(samples.map(({ name }) => name));
-  assert.ok(shown.length > 30 && alerts.length === 5);
+  assert.ok(shown.length > 30 && alerts.length === 7);
   for (const expr of [...shown, ...alerts]) {
     for (const name of namesIn(expr)) assert.ok(there.has(name) || metrics.some((metric) => metric.name === name), `${name} in ${expr}`);
     for (const [name, label] of labelsIn(expr)) {

@@ -12,7 +12,7 @@ export async function revokeElsewhere(t: Scene, rounds: number): Promise<Seen> {
   const found = findings();
   const redis = await startRedis();
   t.after(redis.stop);
-  const { one, other } = await startCluster(t, { REDIS_URL: redis.url, SESSIONS_PER_USER: '10000' });
+  const { one, other } = await startCluster(t, { REDIS_URL: redis.url, REDIS_TIMEOUT: '2 s', SESSIONS_PER_USER: '10000' });
   const { device } = await logIn(one, alice);
   let done = 0;
 

@@ -42,7 +42,13 @@ export async function copyStore(from: Settings, to: Settings, onStep: OnStep = (
   await firstOf(to, target.migrate());
   await assertNoServer('--to', to, target);
 
-  return await source.transfer.reading((reader) => target.transfer.filling((writer) => copyRows(reader, writer, storeName(to), onStep)));
+  return await source.transfer.reading((reader) =>
+    target.transfer.filling(async (writer) => {
+      const copied = await copyRows(reader, writer, storeName(to), onStep);
+      await assertNoServer('--from', from, source); // one that began meanwhile may have ended what lives in the copy
+      return copied;
+    }),
+  );
 }
 
 async function copyRows(from: RowReader, to: RowWriter, name: string, onStep: OnStep): Promise<readonly Copied[]> {

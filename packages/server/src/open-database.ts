@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Problem } from './domain/problem.ts';
+import { nowAndThen } from './lib/now-and-then.ts';
 import { serverLog } from './lib/server-log.ts';
 import { readDatabaseTls, whyNoDatabase } from './database-tls.ts';
 import { Mistake, openDatabase } from './mistake.ts';
@@ -35,7 +36,7 @@ export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs
       password: databasePassword,
       poolSize: databasePool,
       timeoutMs: databaseTimeoutMs,
-      onBroken: (error) => serverLog.warn({ why: error.message }, 'a connection to the database broke'),
+      onBroken: nowAndThen(10_000, (error: Error) => serverLog.warn({ why: error.message }, 'a connection to the database broke')),
     });
   }
   const file = storeFile({ database, dataDir }) ?? '';

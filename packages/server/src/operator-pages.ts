@@ -28,7 +28,8 @@ export type Inside = {
   readonly limitCounters: () => number;
   /** Why the store cannot be asked; `undefined` when it can. */
   readonly storeTrouble: () => Promise<string | undefined>;
-  readonly isDraining: () => boolean;
+  /** Why requests should not be sent here; `undefined` when they may. */
+  readonly whyNotReady: () => Promise<string | undefined>;
 };
 
 /** What operators are shown, as plain data: where several workers serve, another process puts theirs together. */
@@ -69,7 +70,7 @@ export function storeWatch(ping: () => Promise<unknown>): () => Promise<string |
 }
 
 export async function operatorPages(
-  { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining }: Inside,
+  { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, whyNotReady }: Inside,
   held: AsyncDisposableStack,
 ): Promise<OperatorPages> {
   const { services } = house;
@@ -83,10 +84,11 @@ export async function operatorPages(
 
   return {
     async detail() {
-      const trouble = await storeTrouble();
+      const [why, trouble] = [await whyNotReady(), await storeTrouble()];
       return {
-        ready: !isDraining() && trouble === undefined,
-        ...(isDraining() ? { why: 'draining' } : trouble !== undefined && { why: 'store', trouble }),
+        ready: why === undefined,
+        ...(why !== undefined && { why }),
+        ...(trouble !== undefined && { trouble }),
         version,
         upS: Math.floor((clock.now() - startedAt) / 1_000),
         connections: wire.connections(),
@@ -115,7 +117,7 @@ export async function operatorPages(
         revokedSessions: services.revoked.size(),
         limitCounters: limitCounters(),
         certificate: keeper?.status(),
-        isReady: storeUp && !isDraining(),
+        isReady: (await whyNotReady()) === undefined,
         isStoreUp: storeUp,
         isRedisUp: sharedLimits?.isUp(),
         isRedisBelieved: sharedLimits?.isBelieved(),

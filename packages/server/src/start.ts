@@ -144,7 +144,11 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
 
   let draining = false;
   const storeTrouble = storeWatch(house.store.ping);
-  const whyNotReady = async (): Promise<string | undefined> => (draining ? 'draining' : (await storeTrouble()) && 'store');
+  /** While Redis is believed, who is signed in goes on without the store: behind a balancer, too. */
+  const whyNotReady = async (): Promise<string | undefined> => {
+    if (draining) return 'draining';
+    return (await storeTrouble()) !== undefined && !house.shared?.revocations.isBelieved() ? 'store' : undefined;
+  };
   const isProxy = trustedProxies(settings.trustedProxies);
   const wire = makeWire({
     tls: keeper?.pem ?? 'at-proxy',
@@ -180,7 +184,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
     worker ? wire.listen(settings.host, worker.port, 'shared') : wire.listen(settings.host, port),
   );
   held.defer(() => wire.close(0));
-  const inside = { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, isDraining: () => draining };
+  const inside = { settings, clock, house, wire, keeper, sharedLimits, limitCounters, storeTrouble, whyNotReady };
   const pages = settings.adminListen && (await operatorPages(inside, held));
   const adminAddress = settings.adminListen && pages && !worker ? await listenForOperators(settings.adminListen, pages, held) : undefined;
 
@@ -188,7 +192,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
   every(held, 5_000, () => isOurTurn() && clearSeals(services));
   every(held, 10_000, () => house.securityLog.flush());
   every(held, 1_000, tend);
-  every(held, 10_000, storeTrouble); // for the log, where nobody asks
+  every(held, 1_000, storeTrouble); // for the log, where nobody asks
   every(held, 60_000, tendKeys);
   if (keeper) every(held, 1_000, () => keeper.look());
   every(held, 600_000, () => services.revoked.sweep());

@@ -1,29 +1,36 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { breaker } from '../src/lib/breaker.ts';
+import { until } from '../../../test/support/program.ts';
 
-test('after three failures in a row one may try every half second, and the first answer lets all try again', () => {
-  let at = 0;
-  const way = breaker({ failures: 3, retryMs: 500, now: () => at });
+test('after three failures in a row nobody may wait, but one who tries until there is an answer', async (t) => {
+  let isThere = false;
+  let tries = 0;
+  const way = breaker({
+    failures: 3,
+    retryMs: 1,
+    async tryIt() {
+      tries += 1;
+      await Promise.resolve();
+      if (!isThere) throw new Error('silence');
+    },
+  });
+  t.after(way.close);
   way.failed();
   way.failed();
   way.answered();
   for (let i = 0; i < 3; i++) {
-    assert.equal(way.mayTry(), true, 'not in a row');
+    assert.equal(way.isOpen(), false, 'not in a row');
     way.failed();
   }
-  assert.equal(way.mayTry(), false);
-  at = 499;
-  assert.equal(way.mayTry(), false);
-  at = 500;
-  assert.deepEqual([way.mayTry(), way.mayTry(), way.mayTry()], [true, false, false]);
+  assert.equal(way.isOpen(), true);
+  await until(() => tries > 3);
+  assert.equal(way.isOpen(), true);
+  isThere = true;
+  await until(() => !way.isOpen());
+  const before = tries;
   way.failed();
-  at = 999;
-  assert.equal(way.mayTry(), false);
-  at = 1_000;
-  assert.equal(way.mayTry(), true);
-  way.answered();
-  assert.deepEqual([way.mayTry(), way.mayTry()], [true, true]);
-  way.failed();
-  assert.equal(way.mayTry(), true, 'it is counted anew');
+  assert.equal(way.isOpen(), false, 'it is counted anew');
+  await new Promise((next) => setTimeout(next, 20));
+  assert.equal(tries, before);
 });

@@ -88,7 +88,15 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
     });
   };
   await up();
-  return { ...revocations, up, changes, isUp: link.isUp, askedOfStore: () => askedOfStore, keysLoaded: () => keysLoaded };
+  return {
+    ...revocations,
+    claim: ledger.claim,
+    up,
+    changes,
+    isUp: link.isUp,
+    askedOfStore: () => askedOfStore,
+    keysLoaded: () => keysLoaded,
+  };
 }
 
 describe('sessions asked of Redis', { skip: without('Redis', isRedisHere) }, () => {
@@ -207,6 +215,41 @@ describe('sessions asked of Redis', { skip: without('Redis', isRedisHere) }, () 
     assert.equal(await one.isRevoked(id), false);
     await one.add(await end(id));
     assert.equal(await one.isRevoked(id), true);
+  });
+
+  test('one that begins to evict while it serves is not believed from the next look on, and is again once it does not', async (t) => {
+    const { one, begin } = await pair(t);
+    const id = await begin();
+    t.after(() => redis.tell('config', 'set', 'maxmemory', '0'));
+    await redis.tell('config', 'set', 'maxmemory', '100mb');
+    await one.look();
+    assert.equal(one.isBelieved(), true, 'it refuses writes when it is full');
+    await redis.tell('config', 'set', 'maxmemory-policy', 'volatile-ttl');
+    await one.look();
+    assert.equal(one.isBelieved(), false);
+    assert.equal(await one.isRevoked(id), false);
+    await redis.tell('config', 'set', 'maxmemory-policy', 'noeviction');
+    await one.look();
+    assert.equal(one.isBelieved(), true);
+  });
+
+  test('where the database is an older copy than what Redis was told of, its version is raised, and all goes on', async (t) => {
+    const { one, other, begin, store } = await pair(t);
+    const id = await begin();
+    await one.claim('ins_of_yesterday', 99);
+    await Promise.all([one.look(), other.look()]);
+    assert.equal(await store.keys.version(), 99);
+    assert.deepEqual([await one.isRevoked(id), one.isBelieved(), other.isBelieved()], [false, true, true]);
+  });
+
+  test('an answer is judged by what was believed when it was asked for, not by what is believed now', async (t) => {
+    const { one, begin, end } = await pair(t);
+    const id = await begin();
+    await end(id); // nobody has told Redis
+    const belief = one.belief();
+    const said = { revoked: false, generation: belief?.generations[0], bucket: 0 };
+    assert.equal(await one.judge(id, said, undefined), true);
+    assert.equal(one.askedOfStore(), 1);
   });
 
   test(

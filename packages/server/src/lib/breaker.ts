@@ -1,31 +1,44 @@
 export type Breaker = {
-  /** False while nobody is to wait for it: it has been silent too often, and somebody has just tried. */
-  mayTry(): boolean;
+  /** Whether nobody is to wait for it now. */
+  isOpen(): boolean;
   failed(): void;
   answered(): void;
+  close(): void;
 };
 
 /**
- * Keeps callers from waiting for somebody who does not answer. After so many failures in a row one caller may try every
- * `retryMs`, and all others are told at once; the first answer opens the way again for all.
- * @param now milliseconds, which never run backwards.
+ * Keeps callers from waiting for somebody who does not answer: after so many failures in a row all are told at once, and
+ * `tryIt` alone asks, one try after the other, until it is answered.
+ * @param on.tryIt rejects while there is no answer.
  */
-export function breaker({ failures, retryMs, now }: { failures: number; retryMs: number; now: () => number }): Breaker {
+export function breaker(on: { failures: number; retryMs: number; tryIt: () => Promise<unknown> }): Breaker {
   let inARow = 0;
-  let nextTryAt = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
+
+  const tryAgain = (): void => {
+    if (isClosed) return;
+    timer = setTimeout(() => {
+      on.tryIt().then(answered, tryAgain);
+    }, on.retryMs).unref();
+  };
+
+  function answered(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    inARow = 0;
+  }
+
   return {
-    mayTry() {
-      if (inARow < failures) return true;
-      if (now() < nextTryAt) return false;
-      nextTryAt = now() + retryMs;
-      return true;
-    },
+    isOpen: () => inARow >= on.failures,
     failed() {
       inARow += 1;
-      if (inARow === failures) nextTryAt = now() + retryMs;
+      if (inARow === on.failures) tryAgain();
     },
-    answered() {
-      inARow = 0;
+    answered,
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
     },
   };
 }

@@ -2,7 +2,7 @@ import type { ConnectionOptions } from 'node:tls';
 import { createClient, ErrorReply } from '@redis/client';
 import { Problem } from '../../domain/problem.ts';
 import { type RedisAddress, showRedisAddress } from '../../lib/redis-url.ts';
-import { within } from './within.ts';
+import { within } from '../../lib/within.ts';
 
 export type Command = (...words: readonly string[]) => Promise<unknown>;
 

@@ -1,8 +1,8 @@
 import { type Dialect, PostgresDialect, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
-import { stopwatch } from '@portcullis/guard';
 import { Problem } from '../../domain/problem.ts';
-import { type Breaker, breaker } from '../../lib/breaker.ts';
+import { breaker } from '../../lib/breaker.ts';
+import { within } from '../../lib/within.ts';
 import { parsePostgresUrl } from '../../lib/postgres-url.ts';
 
 export type PostgresOptions = {
@@ -25,6 +25,8 @@ export type PostgresOptions = {
 /** So many silences in a row, and nobody waits for it any more. */
 const SILENCES = 3;
 const RETRY_MS = 300;
+/** So long one who tries waits before the next one does. */
+const TRY_MS = 1_000;
 
 /**
  * A PostgreSQL database. What it cannot answer now (away, starting, read-only, out of room, too slow) is 503 `unavailable`;
@@ -48,7 +50,7 @@ export function openPostgres({ url, tls, password, poolSize, timeoutMs, statemen
     max: poolSize,
     connectionTimeoutMillis: timeoutMs,
     statement_timeout: statementMs,
-    lock_timeout: timeoutMs,
+    lock_timeout: Math.ceil(timeoutMs * 0.9), // so that a lock that somebody holds is told from a database that is silent
     idle_in_transaction_session_timeout: 2 * statementMs, // of an instance that froze in mid-transaction, the locks come free
     query_timeout: statementMs + 200, // where not even its refusal comes
     keepAlive: true,
@@ -57,23 +59,45 @@ export function openPostgres({ url, tls, password, poolSize, timeoutMs, statemen
     },
   });
   pool.on('error', (error) => onBroken?.(error));
-  const way = breaker({ failures: SILENCES, retryMs: RETRY_MS, now: stopwatch });
+  const way = breaker({ failures: SILENCES, retryMs: RETRY_MS, tryIt: () => within(TRY_MS, hello()) });
+  let why = '';
+  const heard: Heard = {
+    answered: way.answered,
+    silence(error) {
+      why = reasonOf(error);
+      way.failed();
+    },
+  };
 
   async function connect(): Promise<PostgresPoolClient> {
-    if (!way.mayTry()) throw new Problem('unavailable', 'PostgreSQL: away', { retryAfterS: 1 });
     try {
-      return guarded(await pool.connect(), way);
+      return guarded(await pool.connect(), heard);
     } catch (error) {
-      way.failed();
+      heard.silence(error);
       return refused(error);
+    }
+  }
+
+  async function hello(): Promise<void> {
+    const client = await connect();
+    try {
+      await client.query('select 1', []);
+    } finally {
+      client.release();
     }
   }
 
   return {
     dialect: new PostgresDialect({
       pool: {
-        connect,
-        end: () => pool.end(),
+        async connect() {
+          if (way.isOpen()) throw new Problem('unavailable', `PostgreSQL: away (${why})`, { retryAfterS: 1 });
+          return connect();
+        },
+        end() {
+          way.close();
+          return pool.end();
+        },
         options: pool.options,
       },
     }),
@@ -86,8 +110,11 @@ const APPLICATION = 'portcullis';
 /** Our times and counts are far below 2^53. */
 const INT8 = 20;
 
+/** Told of each answer of the database, and of each that did not come. */
+type Heard = { answered(): void; silence(error: unknown): void };
+
 /** A client whose troubles are ours, and which is not used again after one that may have left something on its way. */
-function guarded(client: pg.PoolClient, way: Breaker): PostgresPoolClient {
+function guarded(client: pg.PoolClient, heard: Heard): PostgresPoolClient {
   let isBroken = false;
   // While it is lent out, the pool does not listen for its end; an end that nobody hears would be the process's.
   const broke = (): void => {
@@ -97,13 +124,13 @@ function guarded(client: pg.PoolClient, way: Breaker): PostgresPoolClient {
   const query = async (text: string, values: unknown[]): Promise<pg.QueryResult> => {
     try {
       const result = await client.query(text, values);
-      way.answered();
+      heard.answered();
       return result;
     } catch (error) {
       // What the server itself said leaves the connection as good as before; all else is silence or a torn wire.
       isBroken ||= !(error instanceof pg.DatabaseError) || endsConnection(error.code);
-      if (isSilence(error)) way.failed();
-      else way.answered();
+      if (isSilence(error)) heard.silence(error);
+      else heard.answered();
       return refused(error);
     }
   };
@@ -120,8 +147,14 @@ function guarded(client: pg.PoolClient, way: Breaker): PostgresPoolClient {
 function refused(error: unknown): never {
   const code = error instanceof pg.DatabaseError ? error.code : undefined;
   if (error instanceof pg.DatabaseError && !(code !== undefined && passing.test(code))) throw error;
-  const why = error instanceof Error ? (code ?? ('code' in error ? String(error.code) : error.message)) : 'unknown';
-  throw Object.assign(new Problem('unavailable', `PostgreSQL: ${why}`, { retryAfterS: 2 }), { cause: error });
+  throw Object.assign(new Problem('unavailable', `PostgreSQL: ${reasonOf(error)}`, { retryAfterS: 2 }), { cause: error });
+}
+
+/** What it said in words; else by which code the wire is known to have broken. */
+function reasonOf(error: unknown): string {
+  if (error instanceof pg.DatabaseError) return `${error.message} (${error.code})`;
+  if (!(error instanceof Error)) return 'unknown';
+  return 'code' in error ? String(error.code) : error.message;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import type { Instances } from '../../domain/instance/instance.ts';
+import { Problem } from '../../domain/problem.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
 import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import type { Schema } from './schema.ts';
@@ -104,12 +105,16 @@ function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: 
     async ping() {
       assertThere?.();
       await db.selectFrom('users').select('id').limit(1).execute();
+      if (time && (await readOnly.execute(db)).rows[0]?.is === 'on') throw new Problem('unavailable', 'PostgreSQL: it takes no writes');
     },
     async close() {
       await db.destroy();
     },
   };
 }
+
+/** A replica, or set so by somebody: nobody could log in, refresh or log out. */
+const readOnly = sql<{ is: string }>`select current_setting('transaction_read_only') as is`;
 
 /** Of a transaction that another one was in the way of. */
 const MOST_ATTEMPTS = 3;
