@@ -15,6 +15,7 @@ import { every } from './lib/every.ts';
 import { holdFreePort } from './lib/free-port.ts';
 import { ownFolder, readText } from './lib/files.ts';
 import type { SecurityLog } from './lib/security-log.ts';
+import { isInClear as isRedisInClear } from './lib/redis-url.ts';
 import { serverLog } from './lib/server-log.ts';
 import { masterSecrets, openKeys } from './master-secrets.ts';
 import { Mistake, mistakesOf, openDatabase, openPort, openSet } from './mistake.ts';
@@ -204,7 +205,7 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
     adminAddress,
     pages,
     made,
-    notes: [...secretNotes, ...(keeper?.notes ?? [])],
+    notes: [...secretNotes, ...(keeper?.notes ?? []), ...(isInClear(settings) ? [IN_CLEAR] : [])],
     hasUsers: (await services.users.list({ limit: 1 })).length > 0,
     files: { store: storeName(settings), securityLog: logFile(settings) },
     lastWords: () => house.securityLog.close(),
@@ -223,6 +224,10 @@ async function open(settings: Settings, origins: Origins, { mode, routes, worker
     },
   };
 }
+
+const isInClear = ({ redisUrl }: Settings): boolean => redisUrl !== undefined && isRedisInClear(redisUrl);
+const IN_CLEAR =
+  'PORTCULLIS_REDIS_URL: its password and who has logged out go over the network in clear: begin it with "rediss", unless nobody else is on that network';
 
 /** Before anything is made or opened: two servers that start at once must not both make a secret. */
 function lockStore(database: string, held: AsyncDisposableStack): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readRedisUrl, showRedisUrl } from '../src/lib/redis-url.ts';
+import { isInClear, readRedisUrl, showRedisUrl } from '../src/lib/redis-url.ts';
 
 const one = { kind: 'one', isTls: false, database: 0 };
 
@@ -86,4 +86,11 @@ test('it is shown without its password', () => {
     assert.equal(showRedisUrl(text), shown);
     readRedisUrl(shown);
   }
+});
+
+test('what goes over a network without TLS is in clear; what stays on this machine is not', () => {
+  for (const url of ['redis://redis:6379', 'redis+sentinel://10.0.0.1:26379/m', 'redis+cluster://127.0.0.1:1,[2001:db8::1]:2'])
+    assert.equal(isInClear(url), true, url);
+  for (const url of ['rediss://redis:6379', 'redis://localhost', 'redis://[::1]:1', 'unix:///run/redis.sock', 'rediss+cluster://a:1,b:2'])
+    assert.equal(isInClear(url), false, url);
 });

@@ -1,3 +1,5 @@
+import { isLoopback } from './loopback.ts';
+
 export type RedisAddress = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /** What the URL of a Redis says. */
@@ -97,4 +99,11 @@ function decoded(text: string): string {
 
 function wrong(): never {
   throw new Error(`this is not ${redisUrlForms}`);
+}
+
+/** Whether passwords and sessions go over a network in clear. */
+export function isInClear(text: string): boolean {
+  const url = readRedisUrl(text);
+  const addresses = url.kind === 'one' ? [url.address] : url.kind === 'sentinel' ? url.sentinels : url.seeds;
+  return !url.isTls && addresses.some((address) => 'host' in address && !isLoopback(address.host));
 }
