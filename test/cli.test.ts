@@ -395,7 +395,7 @@ test('a damaged store is not backed up', async (t) => {
   await run(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
   const file = join(folder, 'portcullis.db');
   const bytes = readFileSync(file);
-  for (let page = 2; page * 4096 < bytes.length; page++) bytes.fill(0xaa, page * 4096, page * 4096 + 16); // the heads of all but two
+  bytes.fill(0xaa, bytes.length - 4096, bytes.length - 4080); // the head of the last page, which is no part of the schema
   writeFileSync(file, bytes);
   refused(await run(['backup', join(folder, 'copy.db')]), 2, /^Not done: the store .* is damaged, so nothing was backed up: .*\n$/);
   assert.deepEqual(

@@ -274,7 +274,7 @@ const namesGuessed: Grown = {
 };
 
 /** A store with so many of each: sessions over two weeks, the older of which have expired, and audit over 400 days. */
-async function filled(t: Ending, postgres: Postgres | undefined, size: number): Promise<Filled> {
+export async function filled(t: Ending, postgres: Postgres | undefined, size: number): Promise<Filled> {
   const url = (await postgres?.newDatabase()) ?? 'sqlite:portcullis.db';
   const house = await openBenchHouse(
     t,

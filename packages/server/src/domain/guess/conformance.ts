@@ -105,6 +105,14 @@ export function guessesConformance(
       assert.ok('retryAt' in (await guesses.take(full('emil'), START)));
     });
 
+    test('a full table of many, which is not counted each time: not one more than it has room for', async (t) => {
+      const { together } = await make(t);
+      const keys: string[] = [];
+      for (let i = 0; i < 140; i += 1)
+        keys.push(letIn(await together(({ guesses }) => guesses.take({ ...sharing(`name ${i}`, 130), budget: deviceBudget }, START))).key);
+      assert.equal(keys.filter((key) => key === 'shared').length, 10);
+    });
+
     test('what counts no more goes, in batches; what counts stays', async (t) => {
       const { guesses } = await make(t);
       for (let i = 0; i < 10; i += 1) await guesses.take(place(`name ${i}`), START + i);

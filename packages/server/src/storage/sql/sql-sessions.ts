@@ -131,16 +131,13 @@ export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
       return Number(count);
     },
 
-    listRevoked: async (at, endedSince) =>
-      (
-        await db
-          .selectFrom('sessions')
-          .select(['id', 'user_id', 'access_until'])
-          .where('ended_at', 'is not', null)
-          .where('access_until', '>', at)
-          .$if(endedSince !== undefined, (query) => query.where('ended_at', '>=', endedSince ?? 0))
-          .execute()
-      ).map(toEnded),
+    async listRevoked(at, endedSince) {
+      const ended = db.selectFrom('sessions').select(['id', 'user_id', 'access_until']).where('ended_at', 'is not', null);
+      if (endedSince === undefined) return (await ended.where('access_until', '>', at).execute()).map(toEnded);
+      // One bound alone: given both, PostgreSQL went by the other one, and read thirty times as many.
+      const rows = await ended.where('ended_at', '>=', endedSince).execute();
+      return rows.filter(({ access_until }) => access_until > at).map(toEnded);
+    },
 
     async clearSeals(rotatedBefore) {
       const { numUpdatedRows } = await db

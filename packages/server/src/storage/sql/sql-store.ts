@@ -6,7 +6,7 @@ import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
 import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
-import { sqlGuesses } from './sql-guesses.ts';
+import { type GuessRows, sqlGuesses } from './sql-guesses.ts';
 import { sqlInstances } from './sql-instances.ts';
 import { type Leases, sqlLeases } from './sql-leases.ts';
 import { sqlKeys } from './sql-keys.ts';
@@ -80,9 +80,10 @@ type Engine = {
 
 function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: Engine): SqlStore {
   const db = new Kysely<Schema>({ dialect });
+  const guessRows: GuessRows = { rows: 0, countedAt: -Infinity };
 
   return {
-    ...stores(db, locks),
+    ...stores(db, locks, guessRows),
     ...tablesOf(db, dialect, patiently(db)),
     instances: sqlInstances(db),
     number: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'store').executeTakeFirstOrThrow()).value,
@@ -92,7 +93,7 @@ function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: 
         try {
           return await db.transaction().execute((transaction) => {
             assertThere?.();
-            return work(stores(transaction, locks));
+            return work(stores(transaction, locks, guessRows));
           });
         } catch (error) {
           if (attempt === MOST_ATTEMPTS || !isCollision(error)) throw error;
@@ -119,11 +120,11 @@ const readOnly = sql<{ is: string }>`select current_setting('transaction_read_on
 /** Of a transaction that another one was in the way of. */
 const MOST_ATTEMPTS = 3;
 
-const stores = (db: Kysely<Schema>, locks: Locks): Stores => ({
+const stores = (db: Kysely<Schema>, locks: Locks, guessRows: GuessRows): Stores => ({
   users: sqlUsers(db),
   credentials: sqlCredentials(db),
   sessions: sqlSessions(db, locks),
   keys: sqlKeys(db, locks),
   audit: sqlAudit(db),
-  guesses: sqlGuesses(db),
+  guesses: sqlGuesses(db, guessRows),
 });

@@ -1,4 +1,4 @@
-import type { Kysely, Selectable } from 'kysely';
+import { type Kysely, type Selectable, sql } from 'kysely';
 import { Problem } from '../../domain/problem.ts';
 import { type User, usernameKey, type Users } from '../../domain/user/user.ts';
 import { isUniqueViolation } from './unique-violation.ts';
@@ -58,7 +58,8 @@ export function sqlUsers(db: Kysely<Schema>): Users {
       return numDeletedRows > 0n;
     },
 
-    findDemo: async () => fromRow(await db.selectFrom('users').selectAll().where('is_demo', '=', 1).executeTakeFirst()),
+    // Not as a parameter: SQLite would not know that the index of just these is enough.
+    findDemo: async () => fromRow(await db.selectFrom('users').selectAll().where('is_demo', '=', sql.lit(1)).executeTakeFirst()),
   };
 }
 
