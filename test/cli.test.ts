@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, copyFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -394,8 +395,11 @@ test('a damaged store is not backed up', async (t) => {
   const run = at(folder);
   await run(['users', 'add', 'anna', '--password-stdin'], `${PASSWORD}\n`);
   const file = join(folder, 'portcullis.db');
+  const db = new DatabaseSync(file);
+  const pages = db.prepare(`select rootpage from sqlite_schema where tbl_name in ('users', 'sessions', 'audit')`).all();
+  db.close();
   const bytes = readFileSync(file);
-  bytes.fill(0xaa, bytes.length - 4096, bytes.length - 4080); // the head of the last page, which is no part of the schema
+  for (const { rootpage } of pages) bytes.fill(0xaa, (Number(rootpage) - 1) * 4_096, (Number(rootpage) - 1) * 4_096 + 16); // the heads
   writeFileSync(file, bytes);
   refused(await run(['backup', join(folder, 'copy.db')]), 2, /^Not done: the store .* is damaged, so nothing was backed up: .*\n$/);
   assert.deepEqual(
