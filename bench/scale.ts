@@ -1,9 +1,17 @@
-import { availableParallelism } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startPostgres } from '../test/support/postgres.ts';
+import { instanceSlopes, tripSlopes } from './scale/instances.ts';
+import { clusterSlopes, memorySlopes, redisSlopes, tellingSlopes } from './scale/limits.ts';
 import { type Slope, tableOf } from './scale/measure.ts';
 import { storeSlopes } from './scale/stores.ts';
+import { tokenSlopes } from './scale/tokens.ts';
 
+/**
+ * How each cost grows: with what is in the store and in Redis, with callers, instances, masters and distance. CPU time and
+ * counts, not the clock: sizes have their turns within one run, and what is told is how one stands to the other.
+ * `node bench/scale.ts [part …] [--json]`; `--smallest` only shows that it runs.
+ */
 const {
   values: { json, smallest },
   positionals,
@@ -11,9 +19,35 @@ const {
   allowPositionals: true,
   options: { json: { type: 'boolean', default: false }, smallest: { type: 'boolean', default: false } },
 });
+
 await using held = new AsyncDisposableStack();
 const t = { after: (work: () => Promise<void> | void) => held.defer(async () => work()) };
 const postgres = await startPostgres();
 t.after(postgres.stop);
-const sizes = (process.env.SIZES ?? '1000,10000').split(',').map(Number);
-for (const slope of await storeSlopes(t, postgres, { sizes, times: 3, count: 20 })) console.log(tableOf(slope) + '\n');
+
+const powers = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
+const times = smallest ? 1 : 5;
+const of = (sizes: number[], count: number) => ({ sizes: smallest ? sizes.slice(0, 2) : sizes, times, count: smallest ? 20 : count });
+
+const parts: Readonly<Record<string, () => Promise<Slope[]>>> = {
+  stores: () => storeSlopes(t, postgres, smallest ? { sizes: [100, 200], times, count: 3 } : of(powers(3, 6), 40)),
+  memory: () => memorySlopes(of(powers(2, 5), 50_000)),
+  redis: () => redisSlopes(t, of(powers(2, 5), 10_000)),
+  telling: () => tellingSlopes(t, of(powers(3, 5), 0)),
+  cluster: () => clusterSlopes(t, { times, count: smallest ? 20 : 10_000, callers: smallest ? 100 : 10_000 }),
+  tokens: () => tokenSlopes(t, smallest ? of([10, 20], 5) : of([100, 1_000, 5_000, 20_000], 5_000)),
+  instances: () => instanceSlopes(t, postgres, { ...of([1, 2, 4], 2_000), idleMs: smallest ? 100 : 5_000 }),
+  trips: () => tripSlopes(t, postgres, smallest ? { count: 1, delayMs: 10 } : { count: 7, delayMs: 40 }),
+};
+const unknown = positionals.find((name) => !Object.hasOwn(parts, name));
+if (unknown !== undefined) throw new Error(`${unknown} is none of ${Object.keys(parts).join(', ')}`);
+
+const slopes: Slope[] = [];
+const about = { node: process.version, cores: availableParallelism(), load: loadavg()[0], rounds: times };
+if (!json) console.log(`Node ${about.node}, ${about.cores} cores, load ${about.load?.toFixed(1)}; medians of ${times} rounds\n`);
+for (const name of positionals.length > 0 ? positionals : Object.keys(parts)) {
+  const measured = await parts[name]!();
+  slopes.push(...measured);
+  if (!json) console.log(measured.map((slope) => `${tableOf(slope)}\n`).join('\n'));
+}
+if (json) console.log(JSON.stringify({ ...about, slopes }, undefined, 2));

@@ -11,7 +11,14 @@ const MASTER_SECRET = 'q3ZkT0v9yX7uB1nLw5cRj8sHd2fGm6aE4pKi';
 const ISSUER = 'https://localhost';
 
 /** What each instance is started with, by bare names: behind a proxy that ends TLS, with limits that nobody meets. */
-export const servedSettings = { ...wideLimits, ISSUER, MASTER_SECRET, TLS_AT_PROXY: 'true', TRUSTED_PROXIES: '127.0.0.1' };
+export const servedSettings = {
+  ...wideLimits,
+  ISSUER,
+  AUDIENCE: 'bench',
+  MASTER_SECRET,
+  TLS_AT_PROXY: 'true',
+  TRUSTED_PROXIES: '127.0.0.1',
+};
 
 export type BenchHouse = House & { readonly clock: Clock; readonly folder: string };
 
@@ -24,7 +31,7 @@ export async function openBenchHouse(t: Ending, more: Record<string, string>, cl
   if ('mistakes' in reading) throw new Error(reading.mistakes.join('\n'));
   const house = await openHouse({ settings: reading.settings, issuer: ISSUER, secrets: [MASTER_SECRET], clock });
   undoAfter(t, house.close);
-  await ensureSigningKey(house.services, 'EdDSA', MASTER_SECRET);
+  await ensureSigningKey(house.services, reading.settings.signingAlg, MASTER_SECRET);
   await house.services.keyRing.load();
   return { ...house, clock, folder };
 }

@@ -8,7 +8,8 @@ export type Slope = {
   readonly title: string;
   /** What grows. */
   readonly over: string;
-  readonly sizes: readonly number[];
+  /** Names, where nothing grows. */
+  readonly sizes: readonly (number | string)[];
   /** The unit of each row's values. */
   readonly unit: string;
   readonly rows: readonly Row[];
@@ -25,10 +26,27 @@ export function threadsCpuUs(pid: number): number {
   return sum / 1_000;
 }
 
-/** Of a process and what it has started. */
-export function familyCpuUs(pid: number): number {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
-  return [pid, ...children].reduce((sum, one) => sum + threadsCpuUs(one), 0);
+/** The same of a process and all it starts meanwhile, those that have ended too, but for their last tenth of a second. */
+export function watchFamily(pid: number): { cpuUs(): number; end(): void } {
+  const seen = new Map<number, number>();
+  function look(): void {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
+    for (const one of [pid, ...children]) {
+      try {
+        seen.set(one, threadsCpuUs(one));
+      } catch {
+        // it has ended in this moment
+      }
+    }
+  }
+  const timer = setInterval(look, 100);
+  return {
+    cpuUs() {
+      look();
+      return [...seen.values()].reduce((sum, us) => sum + us, 0);
+    },
+    end: () => clearInterval(timer),
+  };
 }
 
 /** CPU time of this process so far, microseconds. */
@@ -76,13 +94,14 @@ export async function together(count: number, width: number, one: (i: number) =>
   );
 }
 
-/** The last column is the last size over the first. */
+/** Where something grows, the last column is the last size over the first. */
 export function tableOf({ title, over, sizes, unit, rows }: Slope): string {
+  const grows = sizes.length > 1 && sizes.every((size) => typeof size === 'number');
   const lines = [
-    [over, ...sizes.map((size) => size.toLocaleString('en')), '×'],
+    [over, ...sizes.map((size) => size.toLocaleString('en')), grows ? '×' : ''],
     ...rows.map(({ name, values }) => {
       const ratio = values.at(-1)! / values[0]!;
-      return [name, ...values.map(shown), Number.isFinite(ratio) && values.length > 1 ? shown(ratio) : ''];
+      return [name, ...values.map(shown), grows && Number.isFinite(ratio) ? shown(ratio) : ''];
     }),
   ];
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));

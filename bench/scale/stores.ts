@@ -39,6 +39,7 @@ export async function storeSlopes(
     const stores = new Map<number, Filled>();
     for (const size of sizes) stores.set(size, await filled(t, engine === 'PostgreSQL' ? postgres : undefined, size));
     const store = (size: number): Filled => stores.get(size)!;
+    const all = [...stores.values()];
     const over = 'sessions, users, audit entries';
 
     const [own, theirs] = [gather(), gather()];
@@ -51,21 +52,17 @@ export async function storeSlopes(
       }
     });
     if (engine === 'PostgreSQL') {
-      slopes.push({ title: 'PostgreSQL', over, sizes, unit: 'µs of CPU of its process each', rows: theirs.rows() });
-      slopes.push({
-        title: 'PostgreSQL',
-        over,
-        sizes,
-        unit: 'rows of tables and indexes read each',
-        rows: await rowsRead([...stores.values()], count, times),
-      });
-    } else slopes.push({ title: 'SQLite', over, sizes, unit: 'µs of CPU of the server each, the store in it', rows: own.rows() });
+      slopes.push({ title: engine, over, sizes, unit: 'µs of CPU of its process each', rows: theirs.rows() });
+      slopes.push({ title: `${engine}, the instance for it`, over, sizes, unit: 'µs of CPU each', rows: own.rows() });
+      if (times > 1)
+        slopes.push({ title: engine, over, sizes, unit: 'rows of tables and indexes read each', rows: await rowsRead(all, count, times) });
+    } else slopes.push({ title: engine, over, sizes, unit: 'µs of CPU of the server each, the store in it', rows: own.rows() });
     slopes.push({
       title: `Room in ${engine}`,
       over,
       sizes,
       unit: 'bytes a row, with its indexes',
-      rows: await roomOf([...stores.values()], engine),
+      rows: await roomOf(all, engine),
     });
 
     const largest = sizes.at(-1) ?? 0;
@@ -73,7 +70,7 @@ export async function storeSlopes(
     const many = sizes.map((size) => size / 10);
     slopes.push(await slopeOf(engine, usual, 'dead sessions of one user', many, times, count, deadOfOne));
     slopes.push(await slopeOf(engine, usual, 'names guessed at within a day', many, times, count, namesGuessed));
-    for (const { house } of stores.values()) await house.close();
+    for (const { house } of all) await house.close();
   }
   return slopes;
 }
@@ -185,14 +182,19 @@ async function rowsRead(stores: readonly Filled[], count: number, times: number)
     await wait(100);
   };
   const rows: Row[] = [];
+  await settled();
+  let before = await Promise.all(stores.map(read));
   for (const { name, count: of = count, prepare, one } of operations) {
     const prepared = await Promise.all(stores.map((on) => prepare?.(on, of, times)));
-    await settled();
-    const before = await Promise.all(stores.map(read));
+    if (prepare) {
+      await settled();
+      before = await Promise.all(stores.map(read));
+    }
     for (const [at, on] of stores.entries()) for (let i = 0; i < of; i++) await one(on, i + times * of, prepared[at]);
     await settled();
     const after = await Promise.all(stores.map(read));
     rows.push({ name, values: stores.map((_, at) => Math.round((after[at]! - before[at]! - 2) / of)) }); // 2 of the pings
+    before = after;
   }
   return rows;
 }
@@ -274,7 +276,7 @@ const namesGuessed: Grown = {
 };
 
 /** A store with so many of each: sessions over two weeks, the older of which have expired, and audit over 400 days. */
-export async function filled(t: Ending, postgres: Postgres | undefined, size: number): Promise<Filled> {
+async function filled(t: Ending, postgres: Postgres | undefined, size: number): Promise<Filled> {
   const url = (await postgres?.newDatabase()) ?? 'sqlite:portcullis.db';
   const house = await openBenchHouse(
     t,
