@@ -110,7 +110,9 @@ export async function tellingSlopes(t: Ending, { sizes, times }: Bounds): Promis
       ledger: ledgerOver(link),
       run: () => 1,
       sessions: { listRevoked: async () => ended },
-      keys: { version: async () => 1 },
+      whoIsIt: async () => {},
+      keys: { version: async () => 1, raiseVersion: async () => {} },
+      accessTokenTtlMs: 900_000,
       asked: { follow: () => undefined } as unknown as AskedSessions, // nobody asks the store here
       clock,
     });

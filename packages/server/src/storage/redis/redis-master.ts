@@ -96,8 +96,8 @@ export function openMaster({ replicas, ...options }: RedisMasterOptions): RedisM
 
 /** Another one for each start of a server, and for each time that it became a master. */
 export async function identityOf(command: Command): Promise<string> {
-  const info = String(await command('INFO'));
-  const [runId, replicationId] = [infoOf(info, 'run_id'), infoOf(info, 'master_replid')];
+  const [server, replication] = await Promise.all(['server', 'replication'].map((section) => command('INFO', section)));
+  const [runId, replicationId] = [infoOf(String(server), 'run_id'), infoOf(String(replication), 'master_replid')];
   if (runId === '') throw new Error('it does not say its run_id');
   return `${runId} ${replicationId}`;
 }
