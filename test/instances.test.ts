@@ -242,7 +242,10 @@ describe('sessions over two instances and one Redis', { skip: skip || without('R
     ] as const)
       assertRefused(await one.ask('POST', path, asked), 'unavailable');
     await postgres.start();
-    await until(async () => (await one.ask('GET', '/readyz')).status === 200 && (await other.ask('GET', '/readyz')).status === 200);
+    for (const program of [one, other]) {
+      assert.equal((await program.ask('GET', '/readyz')).status, 200, 'all the while');
+      await until(async () => (await program.ask('POST', '/login', { json: alice })).status === 200);
+    }
     for (const answer of await protectedBy(living.access)) assert.equal(answer.status, 200, 'nothing was done');
   });
 
