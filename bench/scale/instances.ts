@@ -81,6 +81,11 @@ export async function instanceSlopes(
     const asked = await during(() => together(count * size, WIDTH * size, (i) => ask('GET', '/protected', callers[i % callers.length])));
     for (const [i, name] of ['the instance', 'PostgreSQL', 'Redis'].entries())
       busy.add(`GET /protected: ${name}`, at, asked[i]! / (count * size));
+    const [first] = running as [Program, ...Program[]];
+    const askFirst = askerOf(t, [first]);
+    const before = threadsCpuUs(first.pid);
+    await together(count, WIDTH, (i) => askFirst('GET', '/protected', callers[i % callers.length]));
+    busy.add('GET /protected: the instance, one alone asked', at, (threadsCpuUs(first.pid) - before) / count);
     leaving.add('GET /protected', at, asked[3]! / (count * size));
 
     const left = await during(async () => {

@@ -32,11 +32,12 @@ const byUser = (who: string): Charge => ({ rule: byCaller!, who });
 /** Limits in memory: what a request costs, and what a counter takes. */
 export async function memorySlopes({ sizes, times, count }: Bounds): Promise<Slope[]> {
   const all = gather();
+  let bytes = 0;
   for (const [at, size] of sizes.entries()) {
     const before = heapAfterGc();
     const counters = memoryCounters({ clock: systemClock(), secret: Buffer.alloc(32), maxKeys: 10_000_000 });
     for (let i = 0; i < size; i++) counters.take([byAddress(`address ${i}`)]);
-    all.add('bytes a counter', at, (heapAfterGc() - before) / size);
+    bytes = (heapAfterGc() - before) / size;
     for (let round = 0; round < times; round++) {
       const asked = Array.from({ length: count }, (_, i) => [byAddress(`address ${(i * 7_919) % size}`)]);
       const began = ownCpuUs();
@@ -47,10 +48,22 @@ export async function memorySlopes({ sizes, times, count }: Bounds): Promise<Slo
       all.add("µs of CPU of each second's sweep", at, ownCpuUs() - swept);
     }
   }
-  return [{ title: 'Limits in memory', over: 'live counters', sizes, unit: 'as said', rows: all.rows() }];
+  return [
+    { title: 'Limits in memory', over: 'live counters', sizes, unit: 'as said', rows: all.rows() },
+    roomOf('memory', 'live counters', sizes, bytes),
+  ];
 }
 
-function heapAfterGc(): number {
+/** Of the largest number alone: with few, what is there anyway outweighs them. */
+const roomOf = (where: string, what: string, sizes: readonly number[], bytes = NaN): Slope => ({
+  title: `Room in ${where}`,
+  over: '',
+  sizes: sizes.slice(-1),
+  unit: 'bytes each',
+  rows: [{ name: what, values: [Math.round(bytes)] }],
+});
+
+export function heapAfterGc(): number {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
   for (let i = 0; i < 3; i++) collect();
@@ -82,13 +95,7 @@ export async function redisSlopes(t: Ending, { sizes, times, count }: Bounds): P
       all.add('the instance for it', at, (ownCpuUs() - own) / count);
     });
     slopes.push({ title: 'A request with two limits and a session, one Redis', over: what, sizes, unit: 'µs of CPU', rows: all.rows() });
-    slopes.push({
-      title: 'Room in Redis',
-      over: what,
-      sizes,
-      unit: 'bytes each',
-      rows: [{ name: what, values: [...places.values()].map(({ bytes }) => Math.round(bytes)) }],
-    });
+    slopes.push(roomOf('Redis', what, sizes, [...places.values()].at(-1)?.bytes));
   }
   return slopes;
 }

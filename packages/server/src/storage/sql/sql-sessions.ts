@@ -78,8 +78,10 @@ export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
 
     endAllOf: async (userId, because, at) => (await endWhere(because, at).where('user_id', '=', userId).execute()).map(toEnded),
 
+    // Two statements: whoever adds a session has locked its user, so no other one comes in between. As one, PostgreSQL took the user's
+    // dead sessions for ones to be ended, and read the living ones of everybody.
     async endOldest({ id, userId }, max, at) {
-      const beyond = db
+      const beyond = await db
         .selectFrom('sessions')
         .select('id')
         .where('user_id', '=', userId)
@@ -89,8 +91,11 @@ export function sqlSessions(db: Kysely<Schema>, locks: Locks): Sessions {
         .orderBy('created_at', 'desc')
         .orderBy('id', 'desc')
         .limit(1_000_000)
-        .offset(max - 1);
-      return (await endWhere('too_many', at).where('id', 'in', beyond).execute()).map(toEnded);
+        .offset(max - 1)
+        .execute();
+      if (beyond.length === 0) return [];
+      const ids = beyond.map((row) => row.id);
+      return (await endWhere('too_many', at).where('id', 'in', ids).execute()).map(toEnded);
     },
 
     async find(id) {
