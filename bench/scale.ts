@@ -1,6 +1,6 @@
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { startPostgres } from '../test/support/postgres.ts';
+import { type Postgres, startPostgres } from '../test/support/postgres.ts';
 import { instanceSlopes, tripSlopes } from './scale/instances.ts';
 import { clusterSlopes, memorySlopes, redisSlopes, tellingSlopes } from './scale/limits.ts';
 import { type Slope, tableOf } from './scale/measure.ts';
@@ -22,22 +22,26 @@ const {
 
 await using held = new AsyncDisposableStack();
 const t = { after: (work: () => Promise<void> | void) => held.defer(async () => work()) };
-const postgres = await startPostgres();
-t.after(postgres.stop);
+let started: Promise<Postgres> | undefined;
+const postgres = (): Promise<Postgres> =>
+  (started ??= startPostgres().then((server) => {
+    t.after(server.stop);
+    return server;
+  }));
 
 const powers = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
 const times = smallest ? 1 : 5;
 const of = (sizes: number[], count: number) => ({ sizes: smallest ? sizes.slice(0, 2) : sizes, times, count: smallest ? 20 : count });
 
 const parts: Readonly<Record<string, () => Promise<Slope[]>>> = {
-  stores: () => storeSlopes(t, postgres, smallest ? { sizes: [100, 200], times, count: 3 } : of(powers(3, 6), 40)),
+  stores: async () => storeSlopes(t, await postgres(), smallest ? { sizes: [100, 200], times, count: 3 } : of(powers(3, 6), 40)),
   memory: () => memorySlopes(of(powers(2, 5), 50_000)),
   redis: () => redisSlopes(t, of(powers(2, 5), 10_000)),
   telling: () => tellingSlopes(t, of(powers(3, 5), 0)),
   cluster: () => clusterSlopes(t, { times, count: smallest ? 20 : 10_000, callers: smallest ? 100 : 10_000 }),
   tokens: () => tokenSlopes(t, smallest ? of([10, 20], 5) : of([100, 1_000, 5_000, 20_000], 5_000)),
-  instances: () => instanceSlopes(t, postgres, { ...of([1, 2, 4], 2_000), idleMs: smallest ? 100 : 5_000 }),
-  trips: () => tripSlopes(t, postgres, smallest ? { count: 1, delayMs: 10 } : { count: 7, delayMs: 40 }),
+  instances: async () => instanceSlopes(t, await postgres(), { ...of([1, 2, 4], 2_000), idleMs: smallest ? 100 : 5_000 }),
+  trips: async () => tripSlopes(t, await postgres(), smallest ? { count: 1, delayMs: 10 } : { count: 7, delayMs: 40 }),
 };
 const unknown = positionals.find((name) => !Object.hasOwn(parts, name));
 if (unknown !== undefined) throw new Error(`${unknown} is none of ${Object.keys(parts).join(', ')}`);
