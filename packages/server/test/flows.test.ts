@@ -15,6 +15,7 @@ import { refresh } from '../src/flows/refresh.ts';
 import type { Services, Tokens } from '../src/flows/services.ts';
 import { securityLog } from '../src/lib/security-log.ts';
 import { openTestHouse } from '../../../test/support/house.ts';
+import { until } from '../../../test/support/program.ts';
 
 const password = 'a sentence is easy to remember';
 const anna = { username: 'Anna', password };
@@ -200,6 +201,7 @@ suite('the record', () => {
       'user_enabled',
       'user_removed',
     ]);
+    await until(() => lines().length >= acts.length); // a line may be on its way to the disk
     const written = lines().map((line) => JSON.parse(line));
     assert.deepEqual(written.map(({ act }) => act).toSorted(), acts);
     assert.deepEqual(
