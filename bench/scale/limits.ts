@@ -118,7 +118,7 @@ export async function tellingSlopes(t: Ending, { sizes, times }: Bounds): Promis
       run: () => 1,
       sessions: { listRevoked: async () => ended },
       whoIsIt: async () => {},
-      keys: { version: async () => 1, raiseVersion: async () => {} },
+      keys: { version: async () => 1 },
       accessTokenTtlMs: 900_000,
       asked: { follow: () => undefined } as unknown as AskedSessions, // nobody asks the store here
       clock,

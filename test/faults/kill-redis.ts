@@ -3,7 +3,7 @@ import { alice, startCluster } from '../support/cluster.ts';
 import { until } from '../support/program.ts';
 import { startRedis } from '../support/redis.ts';
 import { findings, type Scene, type Seen, timed } from './fault.ts';
-import { admittedBy, freshAddress, isShared, LIMIT } from './limits.ts';
+import { admittedBy, freshAddress, isShared, LIMIT, outageSettings } from './limits.ts';
 import { sessionsOf } from './sessions.ts';
 
 /**
@@ -14,16 +14,7 @@ export async function killRedis(t: Scene, rounds: number): Promise<Seen> {
   const found = findings();
   const redis = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
   t.after(redis.stop);
-  const { one, other } = await startCluster(t, {
-    REDIS_URL: redis.url,
-    REDIS_TIMEOUT: '2 s', // what is late on a busy machine is not what is looked at here
-    PROTECTED_LIMITS: '1000000 per minute by ip',
-    REFRESH_LIMITS: '1000000 per minute by ip',
-    DEFAULT_LIMITS: `${LIMIT} per hour by ip`,
-    SESSIONS_PER_USER: '10000',
-    ACCESS_TOKEN_TTL: '12 hours',
-    REFRESH_GRACE: '5 minutes',
-  });
+  const { one, other } = await startCluster(t, { ...outageSettings, REDIS_URL: redis.url });
   const sessions = sessionsOf(alice, { found });
   await until(() => isShared([one, other]));
   await wait(2_500); // each has heard of the other

@@ -5,7 +5,7 @@ import { startFaultProxy } from '../support/fault-proxy.ts';
 import { until } from '../support/program.ts';
 import { type Redis, startRedis } from '../support/redis.ts';
 import { findings, type Scene, type Seen } from './fault.ts';
-import { admittedBy, freshAddress, isShared, LIMIT } from './limits.ts';
+import { admittedBy, freshAddress, isShared, LIMIT, outageSettings } from './limits.ts';
 import { sessionsOf } from './sessions.ts';
 
 /**
@@ -19,15 +19,7 @@ export async function loseRedis(t: Scene, rounds: number): Promise<Seen> {
   t.after(second.stop);
   let [master, replica] = [first, second];
   const proxy = await startFaultProxy(t, master.port);
-  const { one, other } = await startCluster(t, {
-    REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
-    REDIS_TIMEOUT: '2 s', // what is late on a busy machine is not what is looked at here
-    REFRESH_LIMITS: '1000000 per minute by ip',
-    DEFAULT_LIMITS: `${LIMIT} per hour by ip`,
-    SESSIONS_PER_USER: '10000',
-    ACCESS_TOKEN_TTL: '12 hours',
-    REFRESH_GRACE: '5 minutes',
-  });
+  const { one, other } = await startCluster(t, { ...outageSettings, REDIS_URL: `redis://127.0.0.1:${proxy.port}` });
   const sessions = sessionsOf(alice, { found });
   await until(() => isShared([one, other]));
   await wait(2_500); // each has heard of the other

@@ -25,9 +25,10 @@ export interface RedisLedger extends Counters {
   revoke(sessionId: string, forMs: number): Promise<void>;
   /**
    * Gives each bucket that has none a generation of this name, and each a version no lower than this one.
+   * @param how `anew`: every bucket gets this very one, whatever it has.
    * @returns what now stands, bucket by bucket: what {@link Answer.generation} will say until that one forgets, or its version is raised.
    */
-  claim(name: string, version: number): Promise<readonly string[]>;
+  claim(name: string, version: number, how?: 'anew'): Promise<readonly string[]>;
 }
 
 export type RedisLedgerOptions = {
@@ -120,8 +121,8 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
       if (answer !== 'OK') odd();
     },
 
-    claim: (name, version) =>
-      Promise.all(buckets.map(async (bucket) => String(await on.run(CLAIM, [generationKey(bucket)], [name, String(version)])))),
+    claim: (name, version, how) =>
+      Promise.all(buckets.map(async (bucket) => String(await on.run(CLAIM, [generationKey(bucket)], [name, String(version), how ?? ''])))),
   };
 }
 

@@ -108,10 +108,10 @@ return {}
 /** KEYS: a revocation. ARGV: for how many milliseconds. */
 export const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
 
-/** KEYS: the generation of a bucket. ARGV: a name for one that has none, the version that it has at least. */
+/** KEYS: the generation of a bucket. ARGV: a name for one that has none, the version that it has at least; `anew` where it is to have just these. */
 export const CLAIM = `
 local name, version = string.match(redis.call('GET', KEYS[1]) or '', '^(.*)%.(%d+)$')
-if not name then name, version = ARGV[1], '-1' end
+if not name or ARGV[3] == 'anew' then name, version = ARGV[1], '-1' end
 if tonumber(version) < tonumber(ARGV[2]) then
   version = ARGV[2]
   redis.call('SET', KEYS[1], name .. '.' .. version)

@@ -34,7 +34,7 @@ export async function openSharedRedis(
 ): Promise<SharedRedis | undefined> {
   const { redisUrl } = settings;
   if (redisUrl === undefined) return undefined;
-  const greetings = new Map<string, Greeting>();
+  let greetings = new Map<string, Greeting>();
   let run = 0;
   function meet(place: string, greeting: Greeting): void {
     if (greetings.get(place)?.identity !== greeting.identity) run += 1;
@@ -56,7 +56,15 @@ export async function openSharedRedis(
     link,
     ledger,
     run: () => (link.isUp() ? run : undefined),
-    whoIsIt: () => link.each(async (command, near) => meet(near(''), greetingOf(String(await command('INFO'))))),
+    async whoIsIt() {
+      const there = new Set<string>();
+      await link.each(async (command, near) => {
+        const place = near('');
+        meet(place, greetingOf(String(await command('INFO'))));
+        there.add(place);
+      });
+      greetings = new Map([...greetings].filter(([place]) => there.has(place))); // nodes of a cluster come and go
+    },
     mayForget: () => [...greetings.values()].find(({ mayForget }) => mayForget !== undefined)?.mayForget,
     onChange: (listener) => void listeners.push(listener),
   };

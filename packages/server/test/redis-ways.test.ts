@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { parseLimits, redisLedger, rulesFor } from '@portcullis/guard';
 import { openRedis, type RedisLink, type RedisLinkOptions } from '../src/storage/redis/redis-link.ts';
 import { freePort } from '../../../test/support/free-port.ts';
+import { startFaultProxy } from '../../../test/support/fault-proxy.ts';
 import { without } from '../../../test/support/needs.ts';
 import { forServers, makeAuthority } from '../../../test/support/pki.ts';
 import { folderFor } from '../../../test/support/program.ts';
@@ -160,6 +161,27 @@ suite('ways to one Redis', { skip }, () => {
 
 suite('replicas', { skip }, () => {
   const keep = (link: RedisLink, key: string) => link.keep("return redis.call('SET', KEYS[1], '1')", [key], []);
+
+  test('a second connection that leads to another server confirms nothing', { timeout: 30_000 }, async (t) => {
+    const [here, there] = [await startRedis(), await startRedis()];
+    for (const redis of [here, there]) t.after(redis.stop);
+    const proxy = await startFaultProxy(t, here.port);
+    const { link } = linked(t, { url: `redis://127.0.0.1:${proxy.port}` });
+    await until(() => keep(link, 'before').then(Boolean, () => false));
+    await link.command('PING');
+    proxy.aim(there.port); // a name or a balancer that leads elsewhere, for connections that are new
+    for (const line of (await here.tell('client', 'list')).split('\n'))
+      if (!/ cmd=(ping|client)/.test(line)) await here.tell('client', 'kill', 'id', /id=(\d+)/.exec(line)?.[1] ?? '');
+    let confirmed = 0;
+    for (let i = 0; confirmed < 5; i++) {
+      assert.ok(i < 500, 'it is of one mind in the end');
+      if (!(await keep(link, `k${i}`).then(Boolean, () => false))) await wait(20);
+      else {
+        confirmed += 1;
+        assert.equal(await link.command('EXISTS', `k${i}`), 1, 'what is confirmed is where it is asked for');
+      }
+    }
+  });
 
   test('what is kept is with a replica too, when there is one; else it is not confirmed', { timeout: 30_000 }, async (t) => {
     const redis = await startRedis({ 'repl-diskless-sync-delay': '0' });

@@ -233,13 +233,22 @@ describe('sessions asked of Redis', { skip: without('Redis', isRedisHere) }, () 
     assert.equal(one.isBelieved(), true);
   });
 
-  test('where the database is an older copy than what Redis was told of, its version is raised, and all goes on', async (t) => {
-    const { one, other, begin, store } = await pair(t);
-    const id = await begin();
-    await one.claim('ins_of_yesterday', 99);
-    await Promise.all([one.look(), other.look()]);
-    assert.equal(await store.keys.version(), 99);
-    assert.deepEqual([await one.isRevoked(id), one.isBelieved(), other.isBelieved()], [false, true, true]);
+  test('a version that the database does not have is never taken up from Redis: it is given another generation', async (t) => {
+    for (const version of ['99', '9007199254740993', '99999999999999999999', '0.1', '']) {
+      const { one, other, begin, end, store } = await pair(t);
+      const [id, gone] = [await begin(), await begin()];
+      await one.add(await end(gone));
+      const before = await store.keys.version();
+      for (const key of (await redis.tell('keys', `*${(await store.number()).toString(36)}:generation:*`)).split('\n'))
+        await redis.tell('set', key, `somebody.${version}`);
+      for (const instance of [one, other]) assert.deepEqual([await instance.isRevoked(id), await instance.isRevoked(gone)], [false, true]);
+      await Promise.all([one.up(), other.up()]);
+      await Promise.all([one.up(), other.up()]);
+      assert.equal(await store.keys.version(), before);
+      const asked = one.askedOfStore();
+      assert.deepEqual([await one.isRevoked(id), await one.isRevoked(gone)], [false, true]);
+      assert.ok(one.askedOfStore() <= asked + 2);
+    }
   });
 
   test('an answer is judged by what was believed when it was asked for, not by what is believed now', async (t) => {

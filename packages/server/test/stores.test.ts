@@ -187,6 +187,7 @@ suite('PostgreSQL alone', { skip }, () => {
     await db.query(`alter database ${new URL(url).pathname.slice(1)} set default_transaction_read_only = on`);
     const reader = postgresStore({ url, poolSize: 1, timeoutMs: 1_000 });
     await assert.rejects(reader.users.add(user('b')), { code: 'unavailable' });
+    await assert.rejects(reader.ping(), { code: 'unavailable', reason: 'PostgreSQL: it takes no writes' });
     assert.equal((await reader.users.find('usr_a'))?.disabledAt, undefined);
     await reader.close();
     await db.query(`alter database ${new URL(url).pathname.slice(1)} reset default_transaction_read_only`);

@@ -29,8 +29,6 @@ export interface Keys {
   list(): Promise<StoredKey[]>;
   /** Grows with each change of a key. */
   version(): Promise<number>;
-  /** Makes it at least so high: for a store that is an older copy of one whose version others have seen. */
-  raiseVersion(to: number): Promise<void>;
   /** Takes the key away; a compromised one stays. */
   remove(kid: string): Promise<void>;
   /** Marks the key and erases its material, private and public. Only the first time counts. */

@@ -16,7 +16,7 @@ const REMEMBERED = 10_000;
 
 /**
  * Counters that all instances share, in Redis. While it is away each instance counts for itself, by limits divided among
- * those that live: less than a limit may be let in then, and at the change at most one share more; never without end.
+ * those that live: less than a limit may be let in then, and at the change at most a share more on each; never without end.
  * @param on.instances how many share a limit; at least 1.
  */
 export function sharedCounters(on: {

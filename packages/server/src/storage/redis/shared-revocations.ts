@@ -26,7 +26,7 @@ export type SharedRevocationsOptions = {
   /** Asks it once more who it is, so that `run` is of now. @throws {Problem} `unavailable` */
   readonly whoIsIt: () => Promise<void>;
   readonly sessions: Pick<Sessions, 'listRevoked'>;
-  readonly keys: Pick<Keys, 'version' | 'raiseVersion'>;
+  readonly keys: Pick<Keys, 'version'>;
   /** The truth, and what follows the keys. */
   readonly asked: AskedSessions;
   readonly clock: Clock;
@@ -98,10 +98,11 @@ export function sharedRevocations(on: SharedRevocationsOptions): SharedRevocatio
     await tell(ended.filter(({ id }) => !recently.has(id)));
     for (const [id, toldAt] of recently) if (toldAt <= since - 2 * DEEP_MS) recently.delete(id);
 
-    const ahead = Math.max(...generations.map(versionOf));
-    if (ahead === keysVersion) return believe({ run: current, generations, since });
-    // Keys have changed meanwhile; or the database is an older copy of what Redis was told of.
-    await keys.raiseVersion(ahead);
+    if (generations.every((text) => versionOf(text) === keysVersion)) return believe({ run: current, generations, since });
+    // Keys have changed meanwhile. Whoever raises a version has committed it before; so if the database does not have it, it is an older
+    // copy, or somebody else has written here: then Redis is to go by the database, never the other way.
+    const committed = await keys.version();
+    if (!generations.every((text) => versionOf(text) <= committed)) await ledger.claim(newId('instance'), committed, 'anew');
     isOld = true;
   }
 

@@ -34,10 +34,6 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
         return numAffectedRows === 1n ? 'added' : 'present';
       }),
 
-    async raiseVersion(to) {
-      await db.updateTable('marks').set({ value: to }).where('name', '=', 'keys').where('value', '<', to).execute();
-    },
-
     version: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'keys').executeTakeFirst())?.value ?? 0,
 
     async list() {
