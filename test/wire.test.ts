@@ -468,6 +468,19 @@ describe('time, HTTP/1.1', () => {
     assert.match(await client.closed, /GET \/$/);
   });
 
+  test('one that asks now and then is not idle, though no check ever sees its request under way', async (t) => {
+    const { port } = await start(t, { times: { idleMs: 300, headersMs: 100, checkMs: 100 } });
+    const client = await openTls(port);
+    let asked = 0;
+    client.socket.on('close', () => clearInterval(asking));
+    const asking = setInterval(() => {
+      asked += 1;
+      client.socket.write(get(`/${asked}.`));
+    }, 35);
+    t.after(() => clearInterval(asking));
+    await client.until('GET /30.'); // well over a second
+  });
+
   test('nor do blank lines keep it open', async (t) => {
     const { port } = await start(t, short({ idleMs: 300, headersMs: 200 }));
     const client = await openTls(port);

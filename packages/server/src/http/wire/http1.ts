@@ -103,6 +103,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
     const isSlow = slowReader(times.answerMs);
     let read = tcp.bytesRead;
     let quietSince = clock.now();
+    let asked = connection.response;
     let worked = false;
     let stirred = false;
     return {
@@ -115,7 +116,9 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
         worked = busy;
         const stirs = tcp.bytesRead !== read;
         read = tcp.bytesRead;
-        if (busy) [quietSince, stirred] = [by, false];
+        const spoke = connection.response !== asked; // also where no check has seen the request under way
+        asked = connection.response;
+        if (busy || spoke) [quietSince, stirred] = [by, false];
         else if (stirs && !stirred) {
           // A request may begin to arrive, and has its time for headers; bytes that become none (blank lines) gain no more.
           [quietSince, stirred] = [Math.max(quietSince, by - times.idleMs + times.headersMs), true];
