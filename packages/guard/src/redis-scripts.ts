@@ -1,86 +1,97 @@
 /**
- * `sliding-list.ts` and the verdict of `memory-counters.ts`, line by line; the same numbers, for Lua's are doubles too.
+ * `sliding-list.ts` and the verdict of `memory-counters.ts`, line by line; the same numbers, for Lua's are doubles too. Many
+ * questions at once, each answered before the next is looked at.
  *
- * KEYS: with a session its generation and its revocation, then a counter for each charge. ARGV: `peek`, `take`, or `lend` for a
- * take that may be taken back; epoch milliseconds, or '' for Redis's own; with a session how many charges it pays once it is
- * revoked, else ''; then for each charge its limit's max and window.
+ * KEYS, for each question: with a session its generation and its revocation, then a counter for each charge. ARGV: epoch
+ * milliseconds, or '' for Redis's own; then for each question `peek`, `take`, or `lend` for a take that may be taken back; with a
+ * session how many charges it pays once it is revoked, else ''; how many charges there are; and for each its limit's max and
+ * window.
  *
- * Answers: 1 or 0 for admitted or not; of which charge it speaks, from 1, 0 without any; what remains there; how long until more
- * does; the generation; 1 for revoked; and what was lent, for each charge under which time.
+ * Answers, for each question: 1 or 0 for admitted or not; of which charge it speaks, from 1, 0 without any; what remains there;
+ * how long until more does; the generation; 1 for revoked; and what was lent, for each charge under which time.
  */
 export const COUNT = `
-local now = tonumber(ARGV[2])
+local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+local key, arg = 1, 2
 
--- With a session, the first two keys are its generation and its revocation, and a revoked one pays only the first charges.
-local always = tonumber(ARGV[3])
-local before, generation, revoked = 0, '', 0
-local charges = #KEYS
-if always then
-  before = 2
-  generation = redis.call('GET', KEYS[1]) or ''
-  revoked = redis.call('EXISTS', KEYS[2])
-  charges = revoked == 1 and always or #KEYS - 2
-end
-
-local lists = {}
-local refusedBy, longest
-for i = 1, charges do
-  local max, window = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
-  local kept = redis.call('GET', KEYS[before + i])
-  local old = kept and cmsgpack.unpack(kept) or {}
-  local entries, total = {}, 0
-  for j = 1, #old, 2 do
-    if old[j] + window > now then
-      entries[#entries + 1] = old[j]
-      entries[#entries + 1] = old[j + 1]
-      total = total + old[j + 1]
+-- KEYS[key] is the first counter, ARGV[arg] its max; of a revoked session's charges only the first are paid.
+local function count(mode, charges, generation, revoked)
+  local lists = {}
+  local refusedBy, longest
+  for i = 1, charges do
+    local max, window = tonumber(ARGV[arg + 2 * i - 2]), tonumber(ARGV[arg + 2 * i - 1])
+    local kept = redis.call('GET', KEYS[key + i - 1])
+    local old = kept and cmsgpack.unpack(kept) or {}
+    local entries, total = {}, 0
+    for j = 1, #old, 2 do
+      if old[j] + window > now then
+        entries[#entries + 1] = old[j]
+        entries[#entries + 1] = old[j + 1]
+        total = total + old[j + 1]
+      end
+    end
+    lists[i] = { entries = entries, total = total, max = max, window = window }
+    if total >= max then
+      local wait = entries[1] + window - now
+      if not longest or wait > longest then refusedBy, longest = i, wait end
     end
   end
-  lists[i] = { entries = entries, total = total, max = max, window = window }
-  if total >= max then
-    local wait = entries[1] + window - now
-    if not longest or wait > longest then refusedBy, longest = i, wait end
-  end
-end
-if refusedBy then return { 0, refusedBy, 0, longest, generation, revoked } end
+  if refusedBy then return { 0, refusedBy, 0, longest, generation, revoked } end
 
-local answer = { 1, 0, 0, 0, generation, revoked }
-if ARGV[1] ~= 'peek' then
+  local answer = { 1, 0, 0, 0, generation, revoked }
+  if mode ~= 'peek' then
+    for i, list in ipairs(lists) do
+      local at = now
+      if list.max > 32 then
+        local slot = math.floor(now * 32 / list.window)
+        at = math.ceil((slot + 1) * list.window / 32)
+      end
+      local entries = list.entries
+      list.total = list.total + 1
+      if #entries > 0 and at <= entries[#entries - 1] then
+        entries[#entries] = entries[#entries] + 1
+      else
+        entries[#entries + 1] = at
+        entries[#entries + 1] = 1
+      end
+      redis.call('SET', KEYS[key + i - 1], cmsgpack.pack(entries), 'PX', math.max(1, entries[#entries - 1] + list.window - now))
+      if mode == 'lend' then answer[#answer + 1] = entries[#entries - 1] end
+    end
+  end
+
+  local tightest, mostUsed = 1, -1
   for i, list in ipairs(lists) do
-    local at = now
-    if list.max > 32 then
-      local slot = math.floor(now * 32 / list.window)
-      at = math.ceil((slot + 1) * list.window / 32)
-    end
-    local entries = list.entries
-    list.total = list.total + 1
-    if #entries > 0 and at <= entries[#entries - 1] then
-      entries[#entries] = entries[#entries] + 1
-    else
-      entries[#entries + 1] = at
-      entries[#entries + 1] = 1
-    end
-    redis.call('SET', KEYS[before + i], cmsgpack.pack(entries), 'PX', math.max(1, entries[#entries - 1] + list.window - now))
-    if ARGV[1] == 'lend' then answer[#answer + 1] = entries[#entries - 1] end
+    local used = list.total / list.max
+    if used > mostUsed then tightest, mostUsed = i, used end
   end
+  local list = lists[tightest]
+  if list then
+    answer[2] = tightest
+    answer[3] = list.max - list.total
+    answer[4] = #list.entries > 0 and list.entries[1] + list.window - now or 0
+  end
+  return answer
 end
 
-local tightest, mostUsed = 1, -1
-for i, list in ipairs(lists) do
-  local used = list.total / list.max
-  if used > mostUsed then tightest, mostUsed = i, used end
+local answers = {}
+while arg <= #ARGV do
+  local mode, always, charges = ARGV[arg], tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  arg = arg + 3
+  local generation, revoked, paid = '', 0, charges
+  if always then
+    generation = redis.call('GET', KEYS[key]) or ''
+    revoked = redis.call('EXISTS', KEYS[key + 1])
+    if revoked == 1 then paid = always end
+    key = key + 2
+  end
+  answers[#answers + 1] = count(mode, paid, generation, revoked)
+  key, arg = key + charges, arg + 2 * charges
 end
-local list = lists[tightest]
-if list then
-  answer[2] = tightest
-  answer[3] = list.max - list.total
-  answer[4] = #list.entries > 0 and list.entries[1] + list.window - now or 0
-end
-return answer
+return answers
 `;
 
 /**
