@@ -53,9 +53,9 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
   if (row.status === 401 || row.challenge) reply.header('www-authenticate', challenge(row, problem));
   if (problem.extra.retryAfterS !== undefined) reply.header('retry-after', problem.extra.retryAfterS);
   if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection'); // Fastify's, on a body too large; HTTP/2 knows no such header
+  if (reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store'); // a handler may have said otherwise before it failed
   reply
     .code(row.status)
-    .header('cache-control', 'no-store')
     .header('content-type', 'application/problem+json; charset=utf-8')
     .serializer(JSON.stringify)
     .send(problemBody(problem.code, row, `urn:uuid:${request.id}`, problem.extra));

@@ -1,7 +1,7 @@
 /** Cross-origin rules: which front ends a browser may let talk to this API (Fetch standard). */
 export interface Cors {
-  /** True for exactly the origins that were named; everything else gets no CORS header at all. */
-  allows(origin: string): boolean;
+  /** The origins that were named; everything else gets no CORS header at all. */
+  readonly exact: ReadonlySet<string>;
   /** The value of `Access-Control-Expose-Headers`. */
   readonly exposed: string;
   /** Headers of the answer to a preflight from an allowed origin, for a path that takes these methods. */
@@ -23,7 +23,7 @@ export function cors(on: { origins: readonly string[]; maxAgeMs: number }): Cors
   const maxAge = String(Math.floor(on.maxAgeMs / 1_000));
 
   return {
-    allows: (origin) => origins.has(origin),
+    exact: origins,
     exposed: EXPOSED_HEADERS,
     preflight: (methods) => ({
       'access-control-allow-methods': methods.join(', '),

@@ -6,6 +6,7 @@ import type { ClientAddress } from './client-address.ts';
 import type { Clock } from './clock.ts';
 import { cookieValues, findCookie, tokenCookieNames } from './cookie.ts';
 import type { CookieOptions, Csrf } from './csrf.ts';
+import { DressedResponse, type Head } from './dressed-response.ts';
 import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
 import { charges, type Limiter, type Place } from './limiter.ts';
 import { Problem } from './problem.ts';
@@ -55,6 +56,9 @@ export type State = {
   countUsername: ((name: string) => Soon<void>) | undefined;
 };
 
+/** Where the gates tell their headers. */
+export const headOf = (reply: FastifyReply): Head => (reply.raw instanceof DressedResponse ? reply.raw : reply);
+
 /** The guard dresses every request before anything else looks at it, so each has these. */
 export type Guarded = FastifyRequest & { [kState]: State };
 export const guarded = (request: FastifyRequest): Guarded => request as Guarded;
@@ -102,7 +106,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   };
 
   function placeOf(request: Guarded, answer: FastifyReply): Place {
-    return { block: request[kState].from.block, rules, answer };
+    return { block: request[kState].from.block, rules, answer: headOf(answer) };
   }
 
   function enterOpen(at: Place): Soon<void> {

@@ -8,8 +8,9 @@ import { type Clock, stopwatch, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
 import { type CookieOptions, csrf } from './csrf.ts';
+import { type Attire, attire, DressedResponse } from './dressed-response.ts';
 import { forwardings, type TrustedProxyHeader } from './forwarding.ts';
-import { type Gate, guarded, kState, makeGate, type Transport } from './gate.ts';
+import { type Gate, guarded, headOf, kState, makeGate, type Transport } from './gate.ts';
 import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
@@ -156,7 +157,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   const origins = cors({ origins: on.corsOrigins ?? [], maxAgeMs: on.corsMaxAgeMs ?? 600_000 });
   const ownPages = on.cookies && csrf(on.cookies, on.corsOrigins ?? []);
   const cookies = on.cookies && ownPages && { ...ownPages, sessionOf: on.cookies.sessionOf };
-  const fixedHeaders = { secure: securityHeaders(true), plain: securityHeaders(false) };
+  const attires = { secure: attiresFor(securityHeaders(true)), plain: attiresFor(securityHeaders(false)) };
   const defaultLimits = parseLimits(on.defaultLimits ?? '300 per minute by ip');
   const strayRules = rulesFor({ method: 'ANY', path: '/unknown' }, defaultLimits);
   const limits = limiter({
@@ -295,16 +296,23 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     const sentId = proxied ? headers['x-request-id'] : undefined;
     request.id = typeof sentId === 'string' && isRequestId(sentId) ? sentId.toLowerCase() : newRequestId();
     const secure = tls === 'at-proxy' && proxied ? forwarding.isHttps(headers) : peer.encrypted;
-    reply.headers(secure ? fixedHeaders.secure : fixedHeaders.plain);
-    reply.header('x-request-id', request.id);
+    const { forNobody, forOrigin } = secure ? attires.secure : attires.plain;
+    const allowed = headers.origin === undefined ? undefined : forOrigin.get(headers.origin);
+    const fixed = allowed ?? forNobody;
+    const head = headOf(reply);
+    if (head instanceof DressedResponse) head.wear(fixed);
+    else reply.headers(fixed.headers);
+    head.header('x-request-id', request.id);
+    return { secure, allowedOrigin: allowed !== undefined };
+  }
 
-    const allowedOrigin = headers.origin !== undefined && origins.allows(headers.origin);
-    if (allowedOrigin) {
-      reply.header('access-control-allow-origin', headers.origin);
-      reply.header('access-control-expose-headers', origins.exposed);
-      if (cookies) reply.header('access-control-allow-credentials', 'true');
-    }
-    return { secure, allowedOrigin };
+  /** What each answer has on it, by whose page it is for. */
+  function attiresFor(always: Readonly<Record<string, string>>): { forNobody: Attire; forOrigin: ReadonlyMap<string, Attire> } {
+    const forOrigin = [...origins.exact].map((origin) => {
+      const more = { 'access-control-allow-origin': origin, 'access-control-expose-headers': origins.exposed };
+      return [origin, attire({ ...always, ...more, ...(cookies && { 'access-control-allow-credentials': 'true' }) })] as const;
+    });
+    return { forNobody: attire(always), forOrigin: new Map(forOrigin) };
   }
 
   /** A preflight asks before any token exists, so it is answered before any is asked for; it counts against no limit. */
@@ -376,7 +384,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   }
 
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
-    return { block: guarded(request)[kState].from.block, rules: strayRules, answer: reply };
+    return { block: guarded(request)[kState].from.block, rules: strayRules, answer: headOf(reply) };
   }
 
   /** Who is at the other end, worked out once a connection. */

@@ -7,6 +7,7 @@ export { type Clock, manualClock, steeredClock, type SteeredClock, stopwatch, sy
 export { cookie, type CookieName, findCookie, type SameSite, tokenCookieNames } from './cookie.ts';
 export type { Charge, Counters, Standing, Verdict } from './counters.ts';
 export type { CookieOptions } from './csrf.ts';
+export { DressedResponse } from './dressed-response.ts';
 export { parseDuration, showDuration } from './duration.ts';
 export type { TrustedProxyHeader } from './forwarding.ts';
 export { type Answered, guard, type GuardOptions, type Peer, type Refusal } from './guard.ts';

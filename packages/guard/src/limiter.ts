@@ -1,4 +1,5 @@
 import type { Charge, Counters, Standing, Verdict } from './counters.ts';
+import type { Head } from './dressed-response.ts';
 import type { Rule } from './limit.ts';
 import { Problem } from './problem.ts';
 import type { Revocations } from './revocation.ts';
@@ -20,7 +21,7 @@ export interface Limiter {
 export type Place = {
   readonly block: string;
   readonly rules: readonly Rule[];
-  readonly answer: { header(name: string, value: string): unknown };
+  readonly answer: Head;
 };
 
 export type LimiterOptions = { readonly counters: Counters; readonly revocations: Revocations; readonly failureRules: readonly Rule[] };

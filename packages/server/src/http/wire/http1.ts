@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { DressedResponse } from '@portcullis/guard';
 import type { Shared, WireProblemCode } from '../wire.ts';
 import { type Connection, held, type Phase, slowReader } from './connections.ts';
 import { asText, overTls } from './refusal.ts';
@@ -10,6 +11,7 @@ export function http1({ connections, handle, refusal, clock, times, state }: Sha
   take(connection: Connection, socket: Socket): void;
 } {
   const server = createServer({
+    ServerResponse: DressedResponse,
     insecureHTTPParser: false, // whatever the command line says
     maxHeaderSize: 16 * 1024,
     requireHostHeader: false, // the guard looks at Host

@@ -1,0 +1,63 @@
+import { type IncomingMessage, ServerResponse } from 'node:http';
+
+/** What can be told to the head of an answer: a Fastify reply, or a {@link DressedResponse}. */
+export type Head = { header(name: string, value: string): unknown };
+
+/** Headers that are the same for many answers; names in lower case. */
+export type Attire = { readonly headers: Readonly<Record<string, string>>; readonly text: string };
+
+export const attire = (headers: Readonly<Record<string, string>>): Attire => ({ headers, text: textOf(headers) });
+
+/**
+ * An answer of HTTP/1.1 that takes the guard's headers as text, and not one by one through Fastify and Node, which look
+ * at each character of each of them for every answer: for the option `ServerResponse` of Node's servers, in Fastify
+ * `http: { ServerResponse: DressedResponse }`. A header that a handler sets replaces the guard's of that name. On any other
+ * kind of answer the guard sets its headers by {@link Head.header}.
+ */
+export class DressedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> implements Head {
+  #worn = nothing;
+  #told: Record<string, string> = {};
+
+  /** The values must be good in a header: they are not looked at. */
+  wear(worn: Attire): void {
+    this.#worn = worn;
+  }
+
+  /** One more, or another value in place of the one before. It must be good in a header: it is not looked at. */
+  header(name: string, value: string): void {
+    this.#takeOff(name);
+    this.#told[name] = value;
+  }
+
+  /** Node's own, by which it writes each head: other lines may follow `first`, the status line. */
+  _storeHeader(first: string, set: unknown): void {
+    if (typeof set === 'object' && !Array.isArray(set)) for (const name in set) this.#takeOff(name);
+    else for (const name of namesIn(set)) this.#takeOff(name);
+    storeHeader.call(this, first + this.#worn.text + textOf(this.#told), set);
+  }
+
+  #takeOff(name: string): void {
+    const lower = name.toLowerCase();
+    if (lower in this.#worn.headers) this.#worn = attire(without(lower, this.#worn.headers));
+    if (lower in this.#told) this.#told = without(lower, this.#told);
+  }
+}
+
+const nothing = attire({});
+
+/** Without it Node would leave the guard's headers out, so it is better not to start. */
+const storeHeader: (first: string, set: unknown) => void = Reflect.get(ServerResponse.prototype, '_storeHeader');
+if (typeof storeHeader !== 'function') throw new Error('this version of Node writes the heads of answers in another way');
+
+function textOf(headers: Readonly<Record<string, string>>): string {
+  let text = '';
+  for (const name in headers) text += `${name}: ${headers[name]}\r\n`;
+  return text;
+}
+
+/** Of the lists that `writeHead` takes: of pairs, or of names and values in turn. */
+const namesIn = (set: unknown): string[] =>
+  Array.isArray(set) ? (Array.isArray(set[0]) ? set.map(([name]) => name) : set.filter((_, i) => i % 2 === 0)).map(String) : [];
+
+const without = (name: string, headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).filter(([other]) => other !== name));
