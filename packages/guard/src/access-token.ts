@@ -23,7 +23,18 @@ export interface AccessTokens {
    * @throws {Problem} `token_invalid`, `token_key_gone` or `token_expired`; the reason is for the log and never quotes the token.
    */
   read(token: string): Caller | Promise<Caller>;
+  /**
+   * What a token that was not seen before says of itself, and the mark by which those know it who have its issuer's secret.
+   * Its signature is not looked at: nothing of it is to be believed before the mark was found where only they can have put it.
+   * `undefined` where it was seen, has no good form, or nobody told the secret.
+   */
+  unseen?(token: string): { readonly caller: Caller; readonly mark: string } | undefined;
+  /** Remembers a token as one whose signature was checked: one just signed here, or known by its mark. What is wrong with it is told by `read`. */
+  remember?(token: string): void;
 }
+
+/** How many tokens were believed that were not seen before: their signature was checked, or those who issued them know them. */
+export type ReadCounts = { verified: number; known: number };
 
 /** Longer texts are refused unread. Ours are about 600 characters. */
 const MAX_TOKEN_LENGTH = 4_096;
@@ -42,7 +53,10 @@ export function accessTokens(on: {
   keys: VerificationKeys;
   clock: Clock;
   remembered?: number;
-}): AccessTokens {
+  /** A mark for a token's whole text, by a secret that all who issue them share; 43 characters of base64url. */
+  mark?: (token: string) => string;
+}): Required<AccessTokens> & { readonly counts: Readonly<ReadCounts> } {
+  const counts: ReadCounts = { verified: 0, known: 0 };
   const seen = recentMap<string, { caller: Caller; key: VerificationKey }>(on.remembered ?? 10_000);
 
   return {
@@ -52,7 +66,32 @@ export function accessTokens(on: {
       demandKey(known.key);
       return unexpired(known.caller);
     },
+    unseen(token) {
+      if (!on.mark || seen.get(token)) return undefined;
+      try {
+        return { caller: unverified(token).caller, mark: on.mark(token) };
+      } catch (error) {
+        if (error instanceof Problem) return undefined;
+        throw error;
+      }
+    },
+    remember(token) {
+      try {
+        seen.set(token, unverified(token));
+        counts.known += 1;
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+      }
+    },
+    counts,
   };
+
+  /** All that there is to check but the signature. */
+  function unverified(token: string): { caller: Caller; key: VerificationKey } {
+    const key = keyFor(readHeader(token));
+    materialOf(key);
+    return { caller: unexpired(callerOf(parseObject(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url'), 'claims'))), key };
+  }
 
   async function verify(token: string): Promise<Caller> {
     const key = keyFor(readHeader(token));
@@ -65,6 +104,7 @@ export function accessTokens(on: {
     demandKey(key); // it may have gone while the signature was checked
     const caller = unexpired(callerOf(claims));
     seen.set(token, { caller, key });
+    counts.verified += 1;
     return caller;
   }
 

@@ -30,4 +30,11 @@ export interface Counters {
    * session lives, and on `always` alone when it does not. Without this the revocations are asked first, then the counters.
    */
   takeFor?(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Soon<{ verdict: Verdict; revoked: boolean }>;
+  /** Where the marks of tokens are kept there too: the same for a token by its mark, or `undefined`, with nothing counted, where nobody knows it. */
+  takeForKnown?(
+    mark: string,
+    sessionId: string,
+    always: readonly Charge[],
+    ifLiving: readonly Charge[],
+  ): Soon<{ verdict: Verdict; revoked: boolean } | undefined>;
 }

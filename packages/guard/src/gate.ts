@@ -8,6 +8,7 @@ import { cookieValues, findCookie, tokenCookieNames } from './cookie.ts';
 import type { CookieOptions, Csrf } from './csrf.ts';
 import { DressedResponse, type Head } from './dressed-response.ts';
 import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
+import type { Charge } from './counters.ts';
 import { charges, type Limiter, type Place } from './limiter.ts';
 import { Problem } from './problem.ts';
 import type { Revocations } from './revocation.ts';
@@ -179,12 +180,31 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       const byCaller = strange ? [] : charges(callerRules, caller.userId);
       return believe(token, caller, on.limiter.countFor(caller.sessionId, byIp, byCaller, at), strange);
     };
-    return andThen(on.limiter.check(byIp, at), () =>
+    const enter = (): Soon<Caller> =>
       andThen(
         orElse<Shown>(() => look(request), payAndRethrow),
         pay,
-      ),
-    );
+      );
+    return andThen(on.limiter.check(byIp, at), () => (on.limiter.countForKnown ? enterKnown(request, at, byIp, enter) : enter()));
+  }
+
+  /**
+   * By a token that those know who issued it, so that its signature need not be checked here: asked in the one trip in which
+   * the request is counted. Until they have said so, nothing that it says counts for anything.
+   */
+  function enterKnown(request: Guarded, at: Place, byIp: readonly Charge[], enter: () => Soon<Caller>): Soon<Caller> {
+    const token = findAnyToken(request);
+    const shown = token === undefined ? undefined : on.tokens.unseen?.(token);
+    if (token === undefined || !shown || !on.limiter.countForKnown) return enter();
+    const { caller, mark } = shown;
+    const strange = strangePage(request, caller);
+    const byCaller = strange ? [] : charges(callerRules, caller.userId);
+    return andThen(on.limiter.countForKnown(mark, caller.sessionId, byIp, byCaller, at), (revoked) => {
+      if (revoked === undefined) return enter();
+      on.tokens.remember?.(token);
+      request[kState].caller = caller;
+      return believe(token, caller, Promise.resolve(revoked), strange);
+    });
   }
 
   /** Why the page that a cookie came from may not send it; told only once the session is known to live. */
@@ -243,6 +263,15 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     const found = inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
     if ('problem' in found) throw new Problem(found.problem);
     return found.token;
+  }
+
+  function findAnyToken(request: Guarded): string | undefined {
+    try {
+      return findToken(request, 'access');
+    } catch (error) {
+      if (error instanceof Problem) return undefined;
+      throw error;
+    }
   }
 
   function isTokenSent({ headers: { authorization, cookie } }: FastifyRequest): boolean {

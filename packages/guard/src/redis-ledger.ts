@@ -5,7 +5,7 @@ import type { Rule } from './limit.ts';
 import { Problem } from './problem.ts';
 import { recentMap } from './recent-map.ts';
 import { lending, type Part, type Said } from './redis-loans.ts';
-import { CLAIM, COUNT, GIVE_BACK, REVOKE } from './redis-scripts.ts';
+import { CLAIM, COUNT, GIVE_BACK, MARK, REVOKE } from './redis-scripts.ts';
 
 /** What is asked of Redis, whoever speaks to it: an atomic script, by its text. Rejects within the caller's own deadline. */
 export type RunScript = (script: string, keys: readonly string[], args: readonly string[]) => Promise<unknown>;
@@ -23,6 +23,10 @@ export interface RedisLedger extends Counters {
    * nothing: what one charge refuses counts on none.
    */
   takeFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer>;
+  /** The same, where the session's last token has this mark; `undefined` where it has another or none: then nothing is counted. */
+  takeForKnown(mark: string, sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer | undefined>;
+  /** Notes the mark of a session's last token, for so long. It proves nothing to whoever can read it, and nobody else can make one. */
+  mark(sessionId: string, mark: string, forMs: number): Promise<void>;
   /** Notes that the session is revoked, for so long. */
   revoke(sessionId: string, forMs: number): Promise<void>;
   /**
@@ -56,6 +60,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
   /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
   const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hashOf(who)}}:${factsOf(rule).hash}`;
   const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${bucketOf(sessionId)}}:${sessionId}`;
+  const markKey = (sessionId: string): string => `${on.prefix}:token:{r${bucketOf(sessionId)}}:${sessionId}`;
   const generationKey = (bucket: number): string => `${on.prefix}:generation:{r${bucket}}`;
 
   const known = new WeakMap<Rule, Facts>();
@@ -74,7 +79,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     return found;
   }
 
-  type Session = { readonly id: string; readonly paysOnceRevoked: number };
+  type Session = { readonly id: string; readonly paysOnceRevoked: number; readonly mark?: string | undefined };
   type Question = { readonly mode: 'peek' | 'take' | 'lend'; readonly charges: readonly Charge[]; readonly session?: Session | undefined };
 
   /** In a cluster the keys of two questions are in two places, so each goes for itself. */
@@ -83,7 +88,8 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     const args = [on.now ? String(on.now()) : ''];
     for (const { mode, charges, session } of questions) {
       if (session) keys.push(generationKey(bucketOf(session.id)), revokedKey(session.id));
-      args.push(mode, session ? String(session.paysOnceRevoked) : '', String(charges.length));
+      if (session?.mark) keys.push(markKey(session.id));
+      args.push(mode, session ? String(session.paysOnceRevoked) : '', session?.mark ?? '', String(charges.length));
       for (const charge of charges) {
         keys.push(keyOf(charge));
         args.push(factsOf(charge.rule).max, factsOf(charge.rule).windowMs);
@@ -95,6 +101,11 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
 
   async function count(mode: Question['mode'], charges: readonly Charge[], session?: Session): Promise<Said & Part> {
     return read(charges, await toRedis({ mode, charges, session })) ?? odd();
+  }
+
+  async function isKnown(mark: string, id: string): Promise<boolean> {
+    const answer = await toRedis({ mode: 'peek', charges: [], session: { id, mark, paysOnceRevoked: 0 } });
+    return !isUnknown(answer) && (read([], answer) ?? odd()) !== undefined;
   }
 
   function odd(): never {
@@ -116,18 +127,35 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     return apart ? apart[mode](charges) : (await count(mode, charges)).verdict;
   }
 
+  async function takeFor(id: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer> {
+    const first = distinct(always);
+    const charges = distinct([...first, ...ifLiving]);
+    const bucket = bucketOf(id);
+    if (apart)
+      return { ...(await apart.takeFor(count('peek', [], { id, paysOnceRevoked: 0 }), first, charges.slice(first.length))), bucket };
+    const { verdict, revoked, generation } = await count('take', charges, { id, paysOnceRevoked: first.length });
+    return { verdict, revoked, generation, bucket };
+  }
+
   return {
     peek: (charges) => ask('peek', charges),
     take: (charges) => ask('take', charges),
 
-    async takeFor(id, always, ifLiving) {
+    takeFor,
+
+    async takeForKnown(mark, id, always, ifLiving) {
+      if (apart) return (await isKnown(mark, id)) ? takeFor(id, always, ifLiving) : undefined;
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
-      const bucket = bucketOf(id);
-      if (apart)
-        return { ...(await apart.takeFor(count('peek', [], { id, paysOnceRevoked: 0 }), first, charges.slice(first.length))), bucket };
-      const { verdict, revoked, generation } = await count('take', charges, { id, paysOnceRevoked: first.length });
-      return { verdict, revoked, generation, bucket };
+      const answer = await toRedis({ mode: 'take', charges, session: { id, mark, paysOnceRevoked: first.length } });
+      if (isUnknown(answer)) return undefined;
+      const { verdict, revoked, generation } = read(charges, answer) ?? odd();
+      return { verdict, revoked, generation, bucket: bucketOf(id) };
+    },
+
+    async mark(sessionId, mark, forMs) {
+      if (forMs <= 0) return;
+      if ((await on.run(MARK, [markKey(sessionId)], [mark, String(Math.ceil(forMs))])) !== 'OK') odd();
     },
 
     async revoke(sessionId, forMs) {
@@ -179,5 +207,8 @@ function read(charges: readonly Charge[], answer: unknown): (Said & Part) | unde
     lent: lent.map(Number),
   };
 }
+
+/** It is not the session's last token, or nobody has told of that one. */
+const isUnknown = (answer: unknown): boolean => Array.isArray(answer) && answer[0] === 2;
 
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;

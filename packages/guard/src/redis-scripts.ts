@@ -2,12 +2,12 @@
  * `sliding-list.ts` and the verdict of `memory-counters.ts`, line by line; the same numbers, for Lua's are doubles too. Many
  * questions at once, each answered before the next is looked at.
  *
- * KEYS, for each question: with a session its generation and its revocation, then a counter for each charge. ARGV: epoch
- * milliseconds, or '' for Redis's own; then for each question `peek`, `take`, or `lend` for a take that may be taken back; with a
- * session how many charges it pays once it is revoked, else ''; how many charges there are; and for each its limit's max and
- * window.
+ * KEYS, for each question: with a session its generation and its revocation, and with a mark where that of its last token is;
+ * then a counter for each charge. ARGV: epoch milliseconds, or '' for Redis's own; then for each question `peek`, `take`, or `lend`
+ * for a take that may be taken back; with a session how many charges it pays once it is revoked, else ''; the mark that its last
+ * token must have, or ''; how many charges there are; and for each its limit's max and window.
  *
- * Answers, for each question: 1 or 0 for admitted or not; of which charge it speaks, from 1, 0 without any; what remains there;
+ * Answers, for each question: 1 or 0 for admitted or not, 2 for another mark, and nothing is counted; of which charge it speaks, from 1, 0 without any; what remains there;
  * how long until more does; the generation; 1 for revoked; and what was lent, for each charge under which time.
  */
 export const COUNT = `
@@ -79,16 +79,20 @@ end
 
 local answers = {}
 while arg <= #ARGV do
-  local mode, always, charges = ARGV[arg], tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
-  arg = arg + 3
-  local generation, revoked, paid = '', 0, charges
+  local mode, always, mark, charges = ARGV[arg], tonumber(ARGV[arg + 1]), ARGV[arg + 2], tonumber(ARGV[arg + 3])
+  arg = arg + 4
+  local generation, revoked, paid, isKnown = '', 0, charges, true
   if always then
     generation = redis.call('GET', KEYS[key]) or ''
     revoked = redis.call('EXISTS', KEYS[key + 1])
     if revoked == 1 then paid = always end
     key = key + 2
   end
-  answers[#answers + 1] = count(mode, paid, generation, revoked)
+  if mark ~= '' then
+    isKnown = redis.call('GET', KEYS[key]) == mark
+    key = key + 1
+  end
+  answers[#answers + 1] = isKnown and count(mode, paid, generation, revoked) or { 2, 0, 0, 0, generation, revoked }
   key, arg = key + charges, arg + 2 * charges
 end
 return answers
@@ -118,6 +122,9 @@ return {}
 
 /** KEYS: a revocation. ARGV: for how many milliseconds. */
 export const REVOKE = `return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])`;
+
+/** KEYS: where the mark of a session's last token is. ARGV: the mark, and for how many milliseconds. */
+export const MARK = `return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])`;
 
 /** KEYS: the generation of a bucket. ARGV: a name for one that has none, the version that it has at least; `anew` where it is to have just these. */
 export const CLAIM = `

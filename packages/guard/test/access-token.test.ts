@@ -27,6 +27,7 @@ function setUp({ remembered }: { remembered?: number } = {}) {
     keys: { find: (kid) => keys.get(kid) },
     clock,
     ...(remembered !== undefined && { remembered }),
+    mark: (token) => `mark of ${token}`,
   });
   const mint = (
     claims: Record<string, unknown> = {},
@@ -240,3 +241,60 @@ test('whatever is signed, the answer is a caller whose every member has its type
 });
 
 const flipCase = (letter: string): string => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase());
+
+test('one that was minted here is at hand without its signature being looked at, and refused like any other', async () => {
+  const { tokens, mint, clock, keys } = setUp();
+  const token = await mint();
+  tokens.remember(token);
+  assert.ok(isRemembered(tokens, token));
+  assert.deepEqual(tokens.counts, { verified: 0, known: 1 });
+  keys.set('k1', { ...verification('k1', pair), key: 'compromised' });
+  assert.equal((await refusal(tokens, token)).code, 'token_key_gone');
+  keys.set('k1', verification('k1', pair)); // another object: the key was read anew
+  assert.equal((await refusal(tokens, token)).reason, 'key gone');
+  const second = await mint();
+  tokens.remember(second);
+  clock.advance(899_999);
+  assert.ok(isRemembered(tokens, second));
+  clock.advance(1);
+  assert.equal((await refusal(tokens, second)).code, 'token_expired');
+});
+
+test('what could not be read is not remembered, whoever says so', async () => {
+  const { tokens, mint, keys, clock } = setUp();
+  keys.set('gone', { ...verification('gone', pair), key: 'compromised' });
+  const nowS = clock.now() / 1_000;
+  const bad = [
+    'x',
+    'a.b.c',
+    await mint({ iss: 'https://other.example' }),
+    await mint({ aud: 'other' }),
+    await mint({ exp: nowS }),
+    await mint({ nbf: nowS + 61 }),
+    await mint({ sub: '' }),
+    await mint({}, { kid: 'unknown' }),
+    await mint({}, { kid: 'gone' }),
+    await mint({}, { kid: 'p256' }),
+  ];
+  for (const token of bad) {
+    tokens.remember(token);
+    assert.equal(tokens.unseen(token), undefined, token);
+    await refusal(tokens, token);
+  }
+  assert.deepEqual(tokens.counts, { verified: 0, known: 0 });
+});
+
+test('what an unseen token says of itself, and its mark; nothing where it was seen or nobody makes marks', async () => {
+  const { tokens, mint, clock } = setUp();
+  const token = await mint();
+  const forged = token.slice(0, -10) + 'A'.repeat(10);
+  const [said, ofForged] = [tokens.unseen(token), tokens.unseen(forged)];
+  assert.equal(said?.mark, `mark of ${token}`);
+  assert.equal(said?.caller.userId, 'usr_1');
+  assert.notEqual(ofForged?.mark, said?.mark, 'the signature is part of the mark');
+  assert.equal((await refusal(tokens, forged)).reason, 'signature');
+  assert.deepEqual(await tokens.read(token), said?.caller, 'it says the same once it is verified');
+  assert.equal(tokens.unseen(token), undefined);
+  const markless = accessTokens({ issuer, audience: 'notes', keys: { find: () => verification('k1', pair) }, clock });
+  assert.equal(markless.unseen(token), undefined);
+});

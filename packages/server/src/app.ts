@@ -1,5 +1,5 @@
 import type { Server as HttpServer } from 'node:http';
-import { accessTokens, guard, memoryCounters, newRequestId, problemBody, securityHeaders } from '@portcullis/guard';
+import { guard, memoryCounters, newRequestId, problemBody, securityHeaders } from '@portcullis/guard';
 import type { FastifyServerFactoryHandler } from 'fastify';
 import { problems, type unanswered } from './domain/problem.ts';
 import type { House } from './house.ts';
@@ -52,7 +52,7 @@ export async function makeApp({
   const app = makeServer(serverFactory);
 
   await app.register(guard, {
-    tokens: accessTokens({ issuer, audience: settings.audience, keys: services.keyRing, clock }),
+    tokens: house.tokens,
     revocations: services.revoked,
     counters: sharedLimits?.over(local) ?? local,
     clock,

@@ -1,4 +1,4 @@
-import type { Clock } from '@portcullis/guard';
+import { accessTokens, type Clock } from '@portcullis/guard';
 import { deskServices, logFile } from './desk.ts';
 import { guessTurns } from './domain/guess/guess-turns.ts';
 import { guessPlaces } from './domain/guess/guess-places.ts';
@@ -11,7 +11,7 @@ import { refreshTokens } from './domain/token/refresh-token.ts';
 import type { Services } from './flows/services.ts';
 import { ownFolder } from './lib/files.ts';
 import { hashPool, type HashPool } from './lib/hash-pool.ts';
-import type { Secrets } from './lib/seal.ts';
+import { macs, type Secrets } from './lib/seal.ts';
 import { type SecurityLog, securityLog } from './lib/security-log.ts';
 import { serverLog } from './lib/server-log.ts';
 import { type Traffic, traffic } from './lib/traffic.ts';
@@ -25,6 +25,8 @@ import type { SqlStore } from './storage/sql/sql-store.ts';
 /** The store of a data folder and all that a server does with it. */
 export type House = {
   readonly services: Services;
+  /** Reads access tokens, and remembers those that it has minted. */
+  readonly tokens: ReturnType<typeof accessTokens>;
   readonly store: SqlStore;
   readonly securityLog: SecurityLog;
   readonly hashes: HashPool;
@@ -61,6 +63,14 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   held.defer(hashes.close);
 
   const ring = keyRing({ keys: store.keys, clock, secrets });
+  const marks = macs(secrets, 'access-token-mark');
+  const tokens = accessTokens({
+    issuer,
+    audience: settings.audience,
+    keys: ring,
+    clock,
+    ...(redis && { mark: (token) => marks.of(token).toString('base64url') }),
+  });
   let revocations: SharedRevocations | undefined;
   const services: Services = {
     ...deskServices({
@@ -76,7 +86,18 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
     }),
     refreshTokens: refreshTokens(secrets),
     csrfTokens: csrfTokens(secrets),
-    accessTokens: accessTokenMint({ keyRing: ring, clock, issuer, audience: settings.audience, ttlMs: settings.accessTokenTtlMs }),
+    accessTokens: accessTokenMint({
+      keyRing: ring,
+      clock,
+      issuer,
+      audience: settings.audience,
+      ttlMs: settings.accessTokenTtlMs,
+      onMinted(token, sessionId) {
+        tokens.remember(token);
+        // Where Redis does not hear of it, the others check its signature.
+        redis?.ledger.mark(sessionId, marks.of(token).toString('base64url'), settings.accessTokenTtlMs).catch(() => {});
+      },
+    }),
     keyRing: ring,
     guessPlaces: guessPlaces(secrets[0]),
     guessTurns: guessTurns(),
@@ -86,5 +107,5 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   };
   const everything = held.move();
   const shared = redis && revocations && { redis, revocations };
-  return { services, store, securityLog: log, hashes, traffic: traffic(), shared, close: () => everything.disposeAsync() };
+  return { services, tokens, store, securityLog: log, hashes, traffic: traffic(), shared, close: () => everything.disposeAsync() };
 }

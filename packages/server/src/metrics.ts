@@ -14,7 +14,7 @@ import { version } from './lib/version.ts';
 import type { Settings } from './settings/table.ts';
 
 /** What `/metrics` shows of a server, and where it is counted: what asks for it here counts nothing itself. */
-export type Seen = Pick<House, 'traffic' | 'hashes' | 'securityLog'> & {
+export type Seen = Pick<House, 'traffic' | 'tokens' | 'hashes' | 'securityLog'> & {
   readonly clock: Clock;
   /** When the process was started; worked out once, for it is to be the same at each scrape. */
   readonly startedAt: number;
@@ -79,6 +79,13 @@ export const metrics: readonly Metric[] = [
     help: 'Refusals by the code that the caller was told. A rise of token_invalid or credentials_invalid is somebody trying; internal is a fault of ours.',
     labels: { code: 'from the table of problems' },
     read: ({ traffic: { refusals } }) => by('code', withZeros([...Object.keys(problems), ...Object.keys(unanswered)], refusals.all())),
+  },
+  {
+    name: 'portcullis_access_tokens_total',
+    type: 'counter',
+    help: 'Access tokens that were not seen here before and were believed, before it was asked whether their session lives. Each that is verified costs as much as several requests.',
+    labels: { how: 'known (minted here, or told of in Redis by who minted it), verified (its signature was checked)' },
+    read: ({ tokens }) => by('how', Object.entries(tokens.counts)),
   },
   {
     name: 'portcullis_limits_hit_total',

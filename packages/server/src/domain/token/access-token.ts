@@ -17,7 +17,15 @@ export interface AccessTokenMint {
 }
 
 /** Access tokens by RFC 9068. None outlives its session. */
-export function accessTokenMint(on: { keyRing: KeyRing; clock: Clock; issuer: string; audience: string; ttlMs: number }): AccessTokenMint {
+export function accessTokenMint(on: {
+  keyRing: KeyRing;
+  clock: Clock;
+  issuer: string;
+  audience: string;
+  ttlMs: number;
+  /** Told of each token before anybody else can have it. */
+  onMinted?: (token: string, sessionId: string) => void;
+}): AccessTokenMint {
   const expiryFor = (at: number): number => at + on.ttlMs;
 
   return {
@@ -41,6 +49,7 @@ export function accessTokenMint(on: { keyRing: KeyRing; clock: Clock; issuer: st
         auth_time: Math.floor(session.authenticatedAt / 1_000),
       };
       const text = await new SignJWT(claims).setProtectedHeader({ alg, typ: 'at+jwt', kid }).sign(key);
+      on.onMinted?.(text, session.id);
       return { text, expiresInS: exp - iat };
     },
   };

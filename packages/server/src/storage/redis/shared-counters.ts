@@ -3,12 +3,13 @@ import {
   type Clock,
   type Counters,
   recentMap,
+  type RedisAnswer,
   type RedisLedger,
   type Rule,
   type Standing,
   type Verdict,
 } from '@portcullis/guard';
-import type { SharedRevocations } from './shared-revocations.ts';
+import type { Belief, SharedRevocations } from './shared-revocations.ts';
 import { unlessUnavailable } from './unavailable.ts';
 
 /** So many refusals are remembered, so that who is over a limit is told so again without asking Redis. */
@@ -20,7 +21,7 @@ const REMEMBERED = 10_000;
  * @param on.instances how many share a limit; at least 1.
  */
 export function sharedCounters(on: {
-  redis: Pick<RedisLedger, 'take' | 'takeFor'>;
+  redis: Pick<RedisLedger, 'take' | 'takeFor' | 'takeForKnown'>;
   revocations: Pick<SharedRevocations, 'belief' | 'judge'>;
   isUp: () => boolean;
   local: Counters;
@@ -49,14 +50,17 @@ export function sharedCounters(on: {
       }
     },
 
+    async takeForKnown(mark, sessionId, always, ifLiving) {
+      const belief = on.revocations.belief();
+      const said = await on.redis.takeForKnown(mark, sessionId, always, ifLiving).catch(unlessUnavailable);
+      return said && judged(said, sessionId, [...always, ...ifLiving], belief);
+    },
+
     async takeFor(sessionId, always, ifLiving) {
       const belief = on.revocations.belief();
       const said = await on.redis.takeFor(sessionId, always, ifLiving).catch(unlessUnavailable);
       const charges = [...always, ...ifLiving];
-      if (said) {
-        const verdict = remember(charges, said.verdict);
-        return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said, belief)) };
-      }
+      if (said) return judged(said, sessionId, charges, belief);
       let revoked: boolean;
       try {
         revoked = await on.revocations.judge(sessionId, undefined, undefined);
@@ -67,6 +71,11 @@ export function sharedCounters(on: {
       return { verdict: await locally('take', revoked ? always : charges), revoked };
     },
   };
+
+  async function judged(said: RedisAnswer, sessionId: string, charges: readonly Charge[], belief: Belief | undefined) {
+    const verdict = remember(charges, said.verdict);
+    return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said, belief)) };
+  }
 
   function remember(charges: readonly Charge[], verdict: Verdict): Verdict {
     if (verdict.allowed) return verdict;

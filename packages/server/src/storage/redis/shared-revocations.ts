@@ -47,7 +47,7 @@ const MARGIN_MS = 60_000;
 const BATCH = 500;
 
 /** A Redis that has been told everything. */
-type Belief = {
+export type Belief = {
   readonly run: number;
   /** What it says, bucket by bucket, for as long as it has forgotten nothing, and keys have not changed. */
   readonly generations: readonly string[];
