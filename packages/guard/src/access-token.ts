@@ -62,7 +62,7 @@ export function accessTokens(on: {
   return {
     read(token) {
       const known = seen.get(token);
-      if (!known) return verify(token);
+      if (!known) return verify(token, keyFor(readHeader(token))); // what the header alone refuses is refused at once
       demandKey(known.key);
       return unexpired(known.caller);
     },
@@ -93,8 +93,7 @@ export function accessTokens(on: {
     return { caller: unexpired(callerOf(parseObject(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url'), 'claims'))), key };
   }
 
-  async function verify(token: string): Promise<Caller> {
-    const key = keyFor(readHeader(token));
+  async function verify(token: string, key: VerificationKey): Promise<Caller> {
     const claims = await compactVerify(token, materialOf(key), { algorithms: [key.alg] }).then(
       ({ payload }) => parseObject(payload, 'claims'),
       () => {

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type GuardProblemCode, Problem, problemBody, type ProblemTable } from './problem.ts';
+import { headOf } from './gate.ts';
+import { type GuardProblemCode, Problem, problemBody, type ProblemRow, type ProblemTable } from './problem.ts';
 
 /** What Fastify itself refuses, in our words. */
 const fastifyCodes: Readonly<Record<string, GuardProblemCode>> = {
@@ -50,17 +51,32 @@ function unfitting(validation: readonly unknown[], context: unknown): Problem<st
 export function answerProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem<string>, problems: ProblemTable): number {
   const row = problems[problem.code];
   if (!row) throw new Error(`no row for the problem ${problem.code}`);
-  if (row.status === 401 || row.challenge) reply.header('www-authenticate', challenge(row, problem));
-  if (problem.extra.retryAfterS !== undefined) reply.header('retry-after', problem.extra.retryAfterS);
+  const head = headOf(reply);
+  if (row.status === 401 || row.challenge) head.header('www-authenticate', challenge(row, problem));
+  if (problem.extra.retryAfterS !== undefined) head.header('retry-after', String(problem.extra.retryAfterS));
   if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection'); // Fastify's, on a body too large; HTTP/2 knows no such header
   if (reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store'); // a handler may have said otherwise before it failed
   reply
     .code(row.status)
     .header('content-type', 'application/problem+json; charset=utf-8')
-    .serializer(JSON.stringify)
-    .send(problemBody(problem.code, row, `urn:uuid:${request.id}`, problem.extra));
+    .send(bodyOf(problem, row, `urn:uuid:${request.id}`));
   return row.status;
 }
+
+/** Most refusals of one code differ in their instance alone. */
+function bodyOf({ code, extra }: Problem<string>, row: ProblemRow, instance: string): string {
+  if (extra.detail !== undefined || extra.violatedPolicies) return JSON.stringify(problemBody(code, row, instance, extra));
+  let around = bodies.get(row);
+  if (!around) {
+    const [before = '', after = ''] = JSON.stringify(problemBody(code, row, INSTANCE)).split(INSTANCE);
+    bodies.set(row, (around = { before, after }));
+  }
+  return `${around.before}${instance}${around.after}`;
+}
+
+/** In no row's words. */
+const INSTANCE = 'urn:uuid:00000000-0000-0000-0000-000000000000';
+const bodies = new WeakMap<ProblemRow, { readonly before: string; readonly after: string }>();
 
 /** RFC 6750 section 3: no `error` where no token was sent. */
 function challenge(row: ProblemTable[string], { extra }: Problem<string>): string {

@@ -3,7 +3,7 @@ import type { GuardProblemCode } from './problem.ts';
 /** The prefix of every refresh token, by which its kind is told before anything else is looked at. */
 export const REFRESH_TOKEN_PREFIX = 'prt_';
 
-type Found = { readonly token: string } | { readonly problem: GuardProblemCode };
+export type Found = { readonly token: string } | { readonly problem: GuardProblemCode };
 
 /** The token of an Authorization header (RFC 6750 section 2.1), of the kind that is due; or why there is none. */
 export function findBearer(header: string | undefined, due: 'access' | 'refresh'): Found {

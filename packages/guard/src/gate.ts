@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import type { Access } from './access.ts';
 import type { AccessTokens, Caller } from './access-token.ts';
-import { findBearer, ofKind } from './bearer.ts';
+import { findBearer, type Found, ofKind } from './bearer.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { Clock } from './clock.ts';
 import { cookieValues, findCookie, tokenCookieNames } from './cookie.ts';
@@ -18,8 +18,11 @@ import { andThen, orElse, type Soon } from './soon.ts';
 export type Gate = {
   readonly access: Access;
   readonly rules: readonly Rule[];
-  /** Finds the caller, counts the request, and lets it pass. @throws {Problem} when it may not. */
-  enter(request: FastifyRequest, reply: FastifyReply): Soon<void>;
+  /**
+   * Finds the caller, counts the request, and lets it pass. @returns why it may not, where a token is the reason: throwing is a
+   * good part of what a flood of bad ones would cost. @throws {Problem} for any other reason.
+   */
+  enter(request: FastifyRequest, reply: FastifyReply): Soon<Problem | undefined>;
   /**
    * Asks again for the caller, once the body has come: a sender may take his time with it, and the session may end or the
    * token expire meanwhile. Counts nothing. @throws {Problem} `token_revoked`, `token_expired`, `token_key_gone`, `token_invalid`
@@ -89,17 +92,20 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       if (usernameRules.length) asked[kState].countUsername = (name) => on.limiter.count(charges(usernameRules, name), at);
       switch (access.kind) {
         case 'open':
-          return enterOpen(at);
+          return andThen(enterOpen(at), nothing);
         case 'refresh-token':
-          return enterToRefresh(asked, at);
+          return andThen(enterToRefresh(asked, at), nothing);
         case 'signed-in-if-sent':
-          return isTokenSent(request) ? andThen(enterSignedIn(asked, at), () => {}) : enterOpen(at);
+          return isTokenSent(request) ? andThen(enterSignedIn(asked, at), problemIn) : andThen(enterOpen(at), nothing);
         case 'session-if-named':
           return request.headers.authorization
-            ? andThen(enterSignedIn(asked, at), () => {})
-            : andThen(enterOpen(at), () => findNamedSession(asked));
+            ? andThen(enterSignedIn(asked, at), problemIn)
+            : andThen(
+                andThen(enterOpen(at), () => findNamedSession(asked)),
+                nothing,
+              );
         case 'signed-in':
-          return andThen(enterSignedIn(asked, at), (caller) => meet(access, caller));
+          return andThen(enterSignedIn(asked, at), (caller) => (caller instanceof Problem ? caller : meet(access, caller)));
       }
     },
     enterAgain: (request) => (guarded(request)[kState].caller ? andThen(authenticate(guarded(request)), () => {}) : undefined),
@@ -117,7 +123,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   function enterToRefresh(request: Guarded, at: Place): Soon<void> {
     return andThen(on.limiter.check([], at), () =>
       andThen(enterOpen(at), () => {
-        const token = findToken(request, 'refresh');
+        const token = demandToken(request, 'refresh');
         request[kState].refreshToken = token;
         return request[kState].transport === 'cookie' ? enterByRefreshCookie(request, token) : undefined;
       }),
@@ -169,22 +175,28 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    * Who is over a limit already is told so before his token costs us a look. Then the token; the request counts by its
    * address whether it is good or not, and by its caller only on the word of one that was verified.
    */
-  function enterSignedIn(request: Guarded, at: Place): Soon<Caller> {
+  function enterSignedIn(request: Guarded, at: Place): Soon<Caller | Problem> {
     const byIp = charges(ipRules, at.block);
-    const payAndRethrow = (refusal: unknown): Soon<never> =>
+    const payFor = (refusal: unknown): Soon<Problem> =>
       andThen(on.limiter.count(byIp, at), () => {
+        if (refusal instanceof Problem) return refusal;
         throw refusal;
       });
-    const pay = ({ token, caller }: Shown): Soon<Caller> => {
+    const pay = (shown: Shown | Problem): Soon<Caller | Problem> => {
+      if (shown instanceof Problem) return shown;
+      const { token, caller } = shown;
       const strange = strangePage(request, caller); // who was sent here by it is not charged for it as a caller
       const byCaller = strange ? [] : charges(callerRules, caller.userId);
       return believe(token, caller, on.limiter.countFor(caller.sessionId, byIp, byCaller, at), strange);
     };
-    const enter = (): Soon<Caller> =>
-      andThen(
-        orElse<Shown>(() => look(request), payAndRethrow),
+    const enter = (): Soon<Caller | Problem> => {
+      const found = findToken(request, 'access');
+      if ('problem' in found) return payFor(new Problem(found.problem));
+      return andThen(
+        orElse<Shown | Problem>(() => look(request, found.token), payFor),
         pay,
       );
+    };
     return andThen(on.limiter.check(byIp, at), () => (on.limiter.countForKnown ? enterKnown(request, at, byIp, enter) : enter()));
   }
 
@@ -192,10 +204,12 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    * By a token that those know who issued it, so that its signature need not be checked here: asked in the one trip in which
    * the request is counted. Until they have said so, nothing that it says counts for anything.
    */
-  function enterKnown(request: Guarded, at: Place, byIp: readonly Charge[], enter: () => Soon<Caller>): Soon<Caller> {
-    const token = findAnyToken(request);
-    const shown = token === undefined ? undefined : on.tokens.unseen?.(token);
-    if (token === undefined || !shown || !on.limiter.countForKnown) return enter();
+  function enterKnown(request: Guarded, at: Place, byIp: readonly Charge[], enter: () => Soon<Caller | Problem>): Soon<Caller | Problem> {
+    const found = findToken(request, 'access');
+    if ('problem' in found || !on.limiter.countForKnown) return enter();
+    const { token } = found;
+    const shown = on.tokens.unseen?.(token);
+    if (!shown) return enter();
     const { caller, mark } = shown;
     const strange = strangePage(request, caller);
     const byCaller = strange ? [] : charges(callerRules, caller.userId);
@@ -219,25 +233,26 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     }
   }
 
+  /** @throws {Problem} */
   function authenticate(request: Guarded): Soon<Caller> {
-    return andThen(look(request), ({ token, caller }) => believe(token, caller, on.revocations.isRevoked(caller.sessionId)));
+    return andThen(
+      andThen(look(request, demandToken(request, 'access')), ({ token, caller }) =>
+        believe(token, caller, on.revocations.isRevoked(caller.sessionId)),
+      ),
+      orThrow,
+    );
   }
 
   /** Whose token it is, by its own word. */
-  function look(request: Guarded): Soon<Shown> {
-    const token = findToken(request, 'access');
+  function look(request: Guarded, token: string): Soon<Shown> {
     return andThen(read(token), (caller) => {
       request[kState].caller = caller;
       return { token, caller };
     });
   }
 
-  function believe(token: string, caller: Caller, asked: Soon<boolean>, strange?: Problem): Soon<Caller> {
-    const verdict = (revoked: boolean): Caller => {
-      if (revoked) throw new Problem('token_revoked');
-      if (strange) throw strange;
-      return caller;
-    };
+  function believe(token: string, caller: Caller, asked: Soon<boolean>, strange?: Problem): Soon<Caller | Problem> {
+    const verdict = (revoked: boolean): Caller | Problem => (revoked ? new Problem('token_revoked') : (strange ?? caller));
     if (!(asked instanceof Promise)) return verdict(asked);
     // Who had to wait for news of sessions may have waited for news of keys too.
     return asked.then((revoked) => andThen(on.tokens.read(token), () => verdict(revoked)));
@@ -256,22 +271,19 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
   }
 
   /** Whatever Authorization says counts; only where there is none at all a cookie is read, and only while cookies are on. */
-  function findToken(request: Guarded, due: 'access' | 'refresh'): string {
+  function findToken(request: Guarded, due: 'access' | 'refresh'): Found {
     const { authorization, cookie } = request.headers;
-    const inCookie = on.cookies && authorization === undefined ? findCookie(cookie, tokenCookieNames[due]) : undefined;
+    const inCookies = on.cookies && authorization === undefined ? cookieValues(cookie, tokenCookieNames[due]) : [];
+    const [inCookie, ...more] = inCookies;
     request[kState].transport = inCookie === undefined ? 'bearer' : 'cookie';
-    const found = inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
-    if ('problem' in found) throw new Problem(found.problem);
-    return found.token;
+    if (more.length > 0) return { problem: 'cookie_duplicated' };
+    return inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
   }
 
-  function findAnyToken(request: Guarded): string | undefined {
-    try {
-      return findToken(request, 'access');
-    } catch (error) {
-      if (error instanceof Problem) return undefined;
-      throw error;
-    }
+  function demandToken(request: Guarded, due: 'access' | 'refresh'): string {
+    const found = findToken(request, due);
+    if ('problem' in found) throw new Problem(found.problem);
+    return found.token;
   }
 
   function isTokenSent({ headers: { authorization, cookie } }: FastifyRequest): boolean {
@@ -279,11 +291,21 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     return on.cookies !== undefined && cookieValues(cookie, tokenCookieNames.access).length > 0;
   }
 
-  function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): void {
+  /** @throws {Problem} */
+  function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): undefined {
     if (!scopes.every((scope) => caller.scopes.includes(scope))) throw new Problem('scope_missing');
     if (freshWithinMs === undefined || on.clock.now() - caller.authenticatedAt < freshWithinMs) return;
     throw new Problem('authentication_stale', undefined, { maxAgeS: freshWithinMs / 1_000 });
   }
+}
+
+const nothing = (): undefined => undefined;
+
+const problemIn = (entered: Caller | Problem): Problem | undefined => (entered instanceof Problem ? entered : undefined);
+
+function orThrow(entered: Caller | Problem): Caller {
+  if (entered instanceof Problem) throw entered;
+  return entered;
 }
 
 /** An access token that was verified, and whom it names. */

@@ -218,9 +218,10 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   });
   app.addHook('onRequest', (request, reply, done) =>
     settle(
-      () => andThen(firstGates(request, reply), (goesOn) => goesOn && andThen(gateOf(request).enter(request, reply), () => true)),
-      (goesOn) => {
-        if (goesOn) done();
+      () => andThen(firstGates(request, reply), (goesOn) => (goesOn ? gateOf(request).enter(request, reply) : ANSWERED)),
+      (refusal) => {
+        if (refusal === undefined) done();
+        else if (refusal !== ANSWERED) refuse(refusal, request, reply);
       },
       (refusal) => refuse(refusal, request, reply),
     ),
@@ -407,6 +408,9 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     return isProxy(peer.address) ? 'the proxy does not say https' : 'not from a declared proxy';
   }
 }
+
+/** What is not a refusal, and goes no further either. */
+const ANSWERED = Symbol('answered');
 
 /** What Fastify prints where there are none. */
 const NO_ROUTES = '(empty tree)';
