@@ -162,7 +162,17 @@ function readHeader(token: string): Record<string, unknown> {
   if (token.length > MAX_TOKEN_LENGTH) throw new Problem('token_invalid', 'too long');
   const parts = token.split('.', 4);
   if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) throw new Problem('token_invalid', 'form');
-  const header = parseObject(Buffer.from(parts[0] ?? '', 'base64url'), 'header');
+  const [text = ''] = parts;
+  let header = headers.get(text);
+  if (!header) headers.set(text, (header = parseHeader(text)));
+  return header;
+}
+
+/** All tokens of a key have the same one. */
+const headers = recentMap<string, Record<string, unknown>>(100);
+
+function parseHeader(text: string): Record<string, unknown> {
+  const header = parseObject(Buffer.from(text, 'base64url'), 'header');
   const odd = refusedHeaders.find((name) => Object.hasOwn(header, name));
   if (odd) throw new Problem('token_invalid', `header ${odd}`);
   return header;
