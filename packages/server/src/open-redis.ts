@@ -5,9 +5,8 @@ import type { AskedSessions } from './domain/session/asked-sessions.ts';
 import type { RevokedSessions } from './domain/session/revoked-sessions.ts';
 import { newId } from './lib/id.ts';
 import { serverLog } from './lib/server-log.ts';
-import { reachRedis } from './reach-redis.ts';
 import type { Settings } from './settings/table.ts';
-import { greet, type Greeting, greetingOf } from './storage/redis/greet.ts';
+import type { Greeting } from './storage/redis/greet.ts';
 import type { RedisLink } from './storage/redis/redis-link.ts';
 import { orPending, sharedRevocations, type SharedRevocations, tellEnded } from './storage/redis/shared-revocations.ts';
 import type { SqlStore } from './storage/sql/sql-store.ts';
@@ -34,6 +33,8 @@ export async function openSharedRedis(
 ): Promise<SharedRedis | undefined> {
   const { redisUrl } = settings;
   if (redisUrl === undefined) return undefined;
+  // Asked for here: a server without a Redis need not read some 500 files and keep them.
+  const [{ reachRedis }, { greet, greetingOf }] = await Promise.all([import('./reach-redis.ts'), import('./storage/redis/greet.ts')]);
   let greetings = new Map<string, Greeting>();
   let run = 0;
   function meet(place: string, greeting: Greeting): void {
