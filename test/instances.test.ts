@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { postgresStore } from '../packages/server/src/storage/sql/sql-store.ts';
+import { postgresStore } from '../packages/server/src/storage/sql/postgres-store.ts';
 import { alice, type Pair, startCluster } from './support/cluster.ts';
 import { folderFor, type Program, runCommand, shared, until } from './support/program.ts';
 import { without } from './support/needs.ts';

@@ -144,7 +144,8 @@ test('an older store is brought up to this version, and what it held stays', asy
 async function killedIn(name: string, url: string): Promise<{ signal: unknown; tables: string[] }> {
   const script = `
     import { migrations } from '${source('storage/sql/migrations.ts')}';
-    import { postgresStore, sqliteStore } from '${source('storage/sql/sql-store.ts')}';
+    import { postgresStore } from '${source('storage/sql/postgres-store.ts')}';
+    import { sqliteStore } from '${source('storage/sql/sql-store.ts')}';
     const { up } = migrations['${name}'];
     migrations['${name}'].up = async (db) => { await up(db); process.kill(process.pid, 'SIGKILL'); await new Promise(() => {}); };
     const url = '${url}';

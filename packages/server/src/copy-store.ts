@@ -26,7 +26,7 @@ export async function copyStore(from: Settings, to: Settings, onStep: OnStep = (
   if (isNewStore(from)) throw new Mistake(`--from: there is no store at ${storeName(from)}`);
   if (storeName(from) === storeName(to)) throw new Mistake('--to: this is the store of --from');
   lock('--from', from, held);
-  const source = openHeld(from, held);
+  const source = await openHeld(from, held);
   const state = await tablesOfStore(from, source);
   if (state.some(({ ranAt }) => !ranAt))
     throw new Mistake(`--from: the store ${storeName(from)} is not of this version: "portcullis migrate" brings it up to it`);
@@ -35,7 +35,7 @@ export async function copyStore(from: Settings, to: Settings, onStep: OnStep = (
   const file = storeFile(to);
   if (file !== undefined) ownFolder(dirname(file));
   lock('--to', to, held);
-  const target = openHeld(to, held);
+  const target = await openHeld(to, held);
   const isDue = (await tablesOfStore(to, target)).map(({ ranAt }) => !ranAt);
   if (isDue.some(Boolean) && !isDue.every(Boolean))
     throw new Mistake(`--to: the store ${storeName(to)} is of another version, and not empty: name a new database`);
@@ -94,8 +94,8 @@ async function assertNoServer(option: string, settings: Settings, { leases, time
   );
 }
 
-function openHeld(settings: Settings, held: AsyncDisposableStack): SqlStore {
-  const store = openStoreAt(settings);
+async function openHeld(settings: Settings, held: AsyncDisposableStack): Promise<SqlStore> {
+  const store = await openStoreAt(settings);
   held.defer(store.close);
   return store;
 }

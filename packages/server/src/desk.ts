@@ -33,8 +33,8 @@ export type DeskServices = Pick<
  * and the security log, is opened when it is first used; the log before anything is changed.
  * @throws {Mistake} when the file cannot be opened.
  */
-export function openDesk({ settings, clock = systemClock() }: { settings: Settings; clock?: Clock }): Desk {
-  const store = openStoreAt(settings);
+export async function openDesk({ settings, clock = systemClock() }: { settings: Settings; clock?: Clock }): Promise<Desk> {
+  const store = await openStoreAt(settings);
   const held = new AsyncDisposableStack();
   let log: SecurityLog | undefined;
   let hashes: HashPool | undefined;

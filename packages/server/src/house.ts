@@ -50,7 +50,7 @@ export async function openHouse({ settings, issuer, secrets, clock }: HouseOptio
   ownFolder(settings.dataDir);
   const log = openSet('PORTCULLIS_LOG_FILE', logFile(settings), () => securityLog({ file: logFile(settings), clock }));
   held.defer(() => log.close());
-  const store = openStoreAt(settings);
+  const store = await openStoreAt(settings);
   held.defer(store.close);
   await tablesOfStore(settings, store);
   await firstOf(settings, store.migrate());

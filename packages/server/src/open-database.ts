@@ -7,7 +7,7 @@ import { readDatabaseTls, whyNoDatabase } from './database-tls.ts';
 import { Mistake, openDatabase } from './mistake.ts';
 import { showDatabase } from './settings/kinds.ts';
 import type { Settings } from './settings/table.ts';
-import { postgresStore, sqliteStore, type SqlStore } from './storage/sql/sql-store.ts';
+import { sqliteStore, type SqlStore } from './storage/sql/sql-store.ts';
 import type { MigrationState } from './storage/sql/tables.ts';
 
 type Where = Pick<Settings, 'database' | 'dataDir'>;
@@ -28,8 +28,9 @@ export function isNewStore(where: Where): boolean {
 }
 
 /** @throws {Mistake} when a file cannot be opened; whether a database answers shows when it is first asked. */
-export function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs, databasePassword }: Settings): SqlStore {
+export async function openStoreAt({ database, dataDir, databasePool, databaseTimeoutMs, databasePassword }: Settings): Promise<SqlStore> {
   if (database.engine === 'postgres') {
+    const { postgresStore } = await import('./storage/sql/postgres-store.ts');
     return postgresStore({
       url: database.url,
       tls: readDatabaseTls(database.url),

@@ -32,7 +32,7 @@ export async function openStore(settings: Settings, { make, anyVersion }: OpenSt
   if (isNew && of === 'demo') demoSecret(settings.dataDir);
   await using held = new AsyncDisposableStack();
   const { clock, look } = clockOfStore(systemClock(), { warn: (_, text) => note(text), error: (_, text) => note(text) });
-  const desk = openDesk({ settings, clock });
+  const desk = await openDesk({ settings, clock });
   held.defer(desk.close);
   if (isNew) note(`Made a store: ${name}`);
   const all = await tablesOfStore(settings, desk.store);

@@ -2,7 +2,7 @@ import { type Dialect, Kysely, type RawBuilder, sql } from 'kysely';
 import type { Instances } from '../../domain/instance/instance.ts';
 import { Problem } from '../../domain/problem.ts';
 import type { Stores, Together } from '../../domain/stores.ts';
-import { type Locks, postgresLocks, sqliteLocks } from './locks.ts';
+import { type Locks, sqliteLocks } from './locks.ts';
 import type { Schema } from './schema.ts';
 import { sqlAudit } from './sql-audit.ts';
 import { sqlCredentials } from './sql-credentials.ts';
@@ -13,7 +13,6 @@ import { sqlKeys } from './sql-keys.ts';
 import { sqlSessions } from './sql-sessions.ts';
 import { sqlUsers } from './sql-users.ts';
 import { openSqlite } from './sqlite.ts';
-import { isCollision, openPostgres, type PostgresOptions } from './postgres.ts';
 import { type Patiently, type Tables, tablesOf } from './tables.ts';
 import { type Transfer, transferOf } from './transfer.ts';
 
@@ -52,33 +51,20 @@ export function sqliteStore(file: string): SqlStore {
   };
 }
 
-export function postgresStore(options: PostgresOptions): SqlStore {
-  const time = sql<{ at: number }>`select cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as at`;
-  const patiently: Patiently = async (work) => {
-    const db = new Kysely<Schema>({ dialect: openPostgres({ ...options, poolSize: 1, statementMs: PATIENCE_MS }).dialect });
-    try {
-      return await work(db);
-    } finally {
-      await db.destroy();
-    }
-  };
-  return sqlStore({ dialect: openPostgres(options).dialect, locks: postgresLocks, patiently: () => patiently, time });
-}
-
-/** Of changing a great table, or waiting for whoever does. */
-const PATIENCE_MS = 3_600_000;
-
-type Engine = {
+/** What a store asks of the database under it. */
+export type Engine = {
   readonly dialect: Dialect;
   readonly locks: Locks;
   readonly patiently: (db: Kysely<Schema>) => Patiently;
   /** @throws {Problem} `unavailable` when what is written would be lost. */
   readonly assertThere?: () => void;
   readonly checkpoint?: () => void;
+  /** Whether a transaction was rolled back for another's sake, and is to be tried again. */
+  readonly isCollision?: (error: unknown) => boolean;
   readonly time?: RawBuilder<{ at: number }>;
 };
 
-function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, time }: Engine): SqlStore {
+export function sqlStore({ dialect, locks, patiently, assertThere, checkpoint, isCollision = () => false, time }: Engine): SqlStore {
   const db = new Kysely<Schema>({ dialect });
   const guessRows: GuessRows = { rows: 0, countedAt: -Infinity };
 
