@@ -86,7 +86,7 @@ export async function makeApp({
     },
   });
   addClientCertificate(app);
-  await addOpenApi(app, issuer, settings);
+  addOpenApi(app, issuer, settings);
 
   const cookies = settings.cookies ? tokenCookies(services, settings.cookieSamesite) : undefined;
   addLogin(app, services, texts(settings.loginLimits), cookies);
