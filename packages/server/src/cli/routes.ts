@@ -1,5 +1,5 @@
-import { createServer } from 'node:http';
 import { type GuardedRoute, systemClock } from '@portcullis/guard';
+import { createServer } from '../lib/node-http.ts';
 import { randomBytes } from '../lib/secret.ts';
 import type { Settings } from '../settings/table.ts';
 import { command } from './command.ts';

@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { type Format, formats } from '../lib/exposition.ts';
+import { createServer } from '../lib/node-http.ts';
 import { serverLog } from '../lib/server-log.ts';
 
 /** What an operator may see of a running server. */

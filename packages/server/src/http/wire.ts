@@ -1,11 +1,12 @@
 import { constants } from 'node:crypto';
 import { once } from 'node:events';
-import http, { type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { ClientAddress, Clock } from '@portcullis/guard';
+import { createServer as createHttpServer } from '../lib/node-http.ts';
 import { type ClientAuth, type ClientFault, clientOf, faultInHandshake } from './wire/client-auth.ts';
 import { type Connection, type Connections, held, makeConnections, type Phase } from './wire/connections.ts';
 import { http1 } from './wire/http1.ts';
@@ -170,7 +171,7 @@ export function makeWire(options: WireOptions): Wire {
   return {
     serverFactory(given) {
       handler = given;
-      return http.createServer();
+      return createHttpServer();
     },
 
     async listen(host, port, how) {

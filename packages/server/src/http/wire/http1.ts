@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { DressedResponse } from '@portcullis/guard';
+import { createServer } from '../../lib/node-http.ts';
 import type { Shared, WireProblemCode } from '../wire.ts';
 import { type Connection, held, type Phase, slowReader } from './connections.ts';
 import { asText, overTls } from './refusal.ts';
