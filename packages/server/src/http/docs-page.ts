@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { extname } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { basename, extname } from 'node:path';
 import { open } from '@portcullis/guard';
 import { z } from 'zod';
 import { Problem } from '../domain/problem.ts';
@@ -8,20 +8,21 @@ import type { Server } from './server.ts';
 
 /**
  * `/docs`: the OpenAPI document as a page to read and to try, by Swagger UI. Everything on it comes from here and is asked
- * for by a path that names its contents, so browsers keep it until there is another.
+ * for by a path that names its contents, so browsers keep it until there is another. Its two megabytes are read when it is
+ * first asked for; that they are there is seen at the start.
  */
 export function addDocsPage(app: Server): void {
-  const assets = new Map(files.map((file) => [file.split('/').at(-1) ?? '', assetOf(file)]));
-  const version = tagOf(Buffer.concat(Array.from(assets.values(), ({ body }) => body)));
-  const text = readFileSync(new URL('docs-page/page.html', import.meta.url), 'utf8').replaceAll('VERSION', version);
-  const page = { body: Buffer.from(text), type: types['.html'], etag: `"${tagOf(Buffer.from(text))}"` };
+  const urls = files.map((file) => new URL(import.meta.resolve(file)));
+  for (const url of [html, ...urls]) statSync(url);
+  let read: Site | undefined;
+  const site = (): Site => (read ??= readSite(urls));
 
   app.get(
     '/docs',
     { config: { access: open() }, schema: { hide: true, summary: 'This API as a page to read and to try' } },
     ({ headers }, reply) => {
       reply.header('cache-control', 'no-cache');
-      answer(page, headers['if-none-match'], reply);
+      answer(site().page, headers['if-none-match'], reply);
     },
   );
 
@@ -32,6 +33,7 @@ export function addDocsPage(app: Server): void {
       schema: { hide: true, summary: 'What that page is made of', params: z.object({ version: z.string(), file: z.string() }) },
     },
     ({ params, headers }, reply) => {
+      const { version, assets } = site();
       const asset = params.version === version ? assets.get(params.file) : undefined;
       if (!asset) throw new Problem('not_found');
       reply.header('cache-control', 'public, max-age=31536000, immutable');
@@ -39,6 +41,8 @@ export function addDocsPage(app: Server): void {
     },
   );
 }
+
+const html = new URL('docs-page/page.html', import.meta.url);
 
 const files = [
   '@fastify/swagger-ui/static/swagger-ui-bundle.js',
@@ -55,11 +59,21 @@ const types: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
+type Site = { readonly version: string; readonly page: Asset; readonly assets: ReadonlyMap<string, Asset> };
+
+function readSite(urls: readonly URL[]): Site {
+  const assets = new Map(urls.map((url) => [basename(url.pathname), assetOf(url)]));
+  const version = tagOf(Buffer.concat(Array.from(assets.values(), ({ body }) => body)));
+  const text = readFileSync(html, 'utf8').replaceAll('VERSION', version);
+  const page = { body: Buffer.from(text), type: types['.html'], etag: `"${tagOf(Buffer.from(text))}"` };
+  return { version, page, assets };
+}
+
 type Asset = { readonly body: Buffer; readonly type: string | undefined; readonly etag: string };
 
-function assetOf(file: string): Asset {
-  const body = readFileSync(new URL(import.meta.resolve(file)));
-  return { body, type: types[extname(file)], etag: `"${tagOf(body)}"` };
+function assetOf(url: URL): Asset {
+  const body = readFileSync(url);
+  return { body, type: types[extname(url.pathname)], etag: `"${tagOf(body)}"` };
 }
 
 const tagOf = (body: Buffer): string => createHash('sha256').update(body).digest('base64url').slice(0, 16);
