@@ -18,7 +18,7 @@ import { commandsReference } from '../tools/reference/commands.ts';
 import { without } from './support/needs.ts';
 import { demoUser, folderFor, logIn, runCommand, startProgram, wideLimits } from './support/program.ts';
 
-const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
+const main = fileURLToPath(new URL('../packages/server/bin/portcullis.mjs', import.meta.url));
 const PASSWORD = 'correct horse battery staple';
 const ENV = { PATH: process.env.PATH, HOME: process.env.HOME };
 

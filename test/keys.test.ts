@@ -119,7 +119,7 @@ suite('a compromised key', () => {
   test('kill -9 of server and command at any moment: all of it happened or nothing did, and what was answered holds', async (t) => {
     const folder = folderFor(t);
     let program = await startProgram(t, { folder, settings });
-    const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
+    const main = fileURLToPath(new URL('../packages/server/bin/portcullis.mjs', import.meta.url));
     let happened = 0;
     for (let round = 0; round < 3; round += 1) {
       const { access, refresh } = await logIn(program);

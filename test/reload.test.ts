@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { without } from './support/needs.ts';
 import { folderFor, logIn, startProgram, until, wideLimits } from './support/program.ts';
 
-const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
+const main = fileURLToPath(new URL('../packages/server/bin/portcullis.mjs', import.meta.url));
 
 test('SIGHUP under load opens the renamed log anew: no line is lost, each is whole', { timeout: 60_000 }, async (t) => {
   const program = await startProgram(t, { settings: { ...wideLimits, SESSIONS_PER_USER: '10000' } });

@@ -16,7 +16,7 @@ import { certificate } from './wire/support.ts';
 
 const PASSWORD = 'a long sentence is a good password';
 const OF_DATABASE = 'only the database knows this';
-const main = fileURLToPath(new URL('../packages/server/src/main.ts', import.meta.url));
+const main = fileURLToPath(new URL('../packages/server/bin/portcullis.mjs', import.meta.url));
 const alice = { username: 'alice', password: PASSWORD };
 
 describe('store copy', { skip: without('PostgreSQL', isPostgresHere) }, () => {

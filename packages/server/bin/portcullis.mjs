@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const main = new URL('../src/main.ts', import.meta.url);
 if (Number(process.versions.node.split('.')[0]) >= 26) {
+  await import('./compiled.mjs');
   await import(main.href);
 } else {
   const beside = ['../node_modules/.bin/node', '../../../node_modules/.bin/node', '../../.bin/node']

@@ -1,6 +1,3 @@
-import { enableCompileCache } from 'node:module';
-
-enableCompileCache();
 process.umask(0o077); // whatever this process writes is for its own user alone
 const { run } = await import('./cli/run.ts');
 const argv = process.argv.slice(2);

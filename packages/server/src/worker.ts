@@ -1,8 +1,6 @@
-import { enableCompileCache } from 'node:module';
 import type { Running } from './running.ts';
 import type { Order, Word } from './workers.ts';
 
-enableCompileCache();
 const [{ start }, { dieOfFaults }, { serverLog }] = await Promise.all([
   import('./start.ts'),
   import('./die-of-faults.ts'),

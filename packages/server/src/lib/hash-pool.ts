@@ -1,5 +1,6 @@
+import { getCompileCacheDir } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { extname } from 'node:path';
+import { dirname, extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { Problem, stopwatch } from '@portcullis/guard';
 import type { HashAnswer, HashRequest } from './hash-worker.ts';
@@ -147,6 +148,10 @@ type Job = {
 /** Where this file was loaded from says which form its neighbour has: .ts as written, .js as published. */
 const workerUrl = new URL(`hash-worker${extname(import.meta.filename)}`, import.meta.url);
 
+/** A worker does not share what its process keeps compiled unless it is told; without it, it spends 16 MB on a reader of TypeScript. */
+const cache = getCompileCacheDir();
+const compiled = cache !== undefined && { NODE_COMPILE_CACHE: dirname(cache) };
+
 /** One worker, and the job it has. A worker that died is replaced when the next job comes, so one that cannot start is not started in a loop. */
 function hashThread(next: () => Job | undefined) {
   let job: Job | undefined;
@@ -170,7 +175,7 @@ function hashThread(next: () => Job | undefined) {
   function start(): Worker {
     let trouble = '';
     // Neither the process's environment, whose secrets are none of its business, nor its flags, some of which stop a worker.
-    const started = new Worker(workerUrl, { name: 'password hash', env: {}, execArgv: [] });
+    const started = new Worker(workerUrl, { name: 'password hash', env: { ...compiled }, execArgv: [] });
     started.on('message', (answer: HashAnswer) => finish((done) => done.resolve(answer)));
     started.on('error', (error: unknown) => {
       trouble = `: ${error instanceof Error ? error.message : 'unknown'}`;
