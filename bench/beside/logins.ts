@@ -11,7 +11,7 @@ const WAITING = 200;
 
 /** What `GET /protected` feels while 200 clients log in, again and again; who is told to come later does, after a second. */
 export async function loginLines(until: Ending, tell: (text: string) => void): Promise<BesideLine[]> {
-  const settings = { ...wideLimits, MAX_CONNECTIONS_PER_ADDRESS: '1000', SESSIONS_PER_USER: '100000' };
+  const settings = { ...wideLimits, MAX_CONNECTIONS_PER_ADDRESS: '1000', SESSIONS_PER_USER: '10000' };
   const program = await startProgram(until, { folder: folderFor(until), settings });
   const [good, many] = [startSender(until), startSender(until)];
   const request = requestOf('GET', '/protected', { authorization: `Bearer ${(await logIn(program)).access}` });

@@ -95,7 +95,7 @@ async function send(order: Order): Promise<Sent> {
     for (let due = 0; ;) {
       const now = performance.now();
       for (; began + (due * 1_000) / rate <= Math.min(now, until); due++) waiting.push(began + (due * 1_000) / rate);
-      while (free.length > 0 && waiting.length > 0) asked.push(next(free.pop()!));
+      while (free.length > 0 && waiting.length > 0) asked.push(next(free.shift()!));
       if (now >= until) break;
       await new Promise((tick) => setTimeout(tick, TICK_MS));
     }
