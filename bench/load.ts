@@ -99,6 +99,7 @@ function http1Lines({ port, ca }: Order): Promise<Line[]> {
 
 function isWhole(text: string): boolean {
   const end = text.indexOf('\r\n\r\n');
+  if (/\r\ntransfer-encoding: chunked\r\n/i.test(text)) return text.endsWith('\r\n0\r\n\r\n');
   const length = /\r\ncontent-length: (\d+)/i.exec(text)?.[1];
   return end >= 0 && text.length >= end + 4 + Number(length);
 }
