@@ -126,9 +126,9 @@ const bearer: Door = {
   tamper: ({ authorization = '' }) => ({ authorization: otherAt(authorization, authorization.length - 20) }),
 };
 
-/** better-auth's own paths, and its signed cookie. */
+/** The paths of better-auth, and its signed cookie. */
 const cookie: Door = {
-  path: '/api/auth/protected',
+  path: '/protected',
   async logIn(ask) {
     const who = { email: 'testuser@example.com', password: 'password123' };
     const { status, headers } = await ask('POST', '/api/auth/sign-in/email', { origin: FRONT_END }, who);
@@ -170,10 +170,10 @@ function nodePeers(): Peer[] {
       'on Express, its default; @nestjs/jwt has no EdDSA',
     ),
     node(
-      'better-auth, session cookie',
+      'better-auth on Express',
       'better-auth/main.ts',
-      of('better-auth', '@better-auth/redis-storage', 'cors', 'helmet', 'ioredis'),
-      'no JWT: a signed cookie, its session in Redis; its cookie cache is off, as a revoked session would outlive it',
+      of('better-auth', '@better-auth/redis-storage', 'express', 'express-rate-limit', 'rate-limit-redis', 'cors', 'helmet', 'ioredis'),
+      'no JWT: a signed cookie, its session read from Redis; its cookie cache is off, as a revoked session outlives it',
       cookie,
     ),
   ];
@@ -188,10 +188,15 @@ async function startNode(main: string, args: string[], until: Ending): Promise<{
 }
 
 const PYTHON = '/usr/bin/python3';
+/** As many as connections: one that has shaken hands and says nothing yet holds a thread, and the rest would wait for it. */
+const THREADS = 32;
 const packages = ['gunicorn', 'python3-flask', 'python3-python-flask-jwt-extended', 'python3-flask-limiter', 'python3-flask-cors'];
 const more = ['python3-flask-talisman', 'python3-redis', 'python3-cryptography'];
 
-/** On Debian's packages. A worker class with threads, because the default one keeps no connection. */
+/**
+ * On Debian's packages. Workers with threads, because the default ones keep no connection alive, and gevent's cost more;
+ * a worker for each core: twice as many and one more, where its documentation begins, cost more as well.
+ */
 function flaskPeers(tell: (line: string) => void): Peer[] {
   const names = ['Flask', 'Flask-JWT-Extended', 'Flask-Limiter', 'Flask-Cors', 'flask-talisman', 'redis', 'cryptography', 'gunicorn'];
   const says = 'import platform, sys; from importlib.metadata import version';
@@ -201,11 +206,11 @@ function flaskPeers(tell: (line: string) => void): Peer[] {
     tell(`Flask is skipped: apt-get install ${[...packages, ...more].join(' ')}`);
     return [];
   }
-  const workers = 2 * availableParallelism() + 1;
+  const workers = availableParallelism();
   return ['EdDSA', 'HS256'].map((signing) => ({
     name: `Flask under gunicorn, ${signing}`,
     versions: stdout.trim(),
-    note: `${workers} gthread workers of 4 threads; all processes are counted`,
+    note: `${workers} gthread workers of ${THREADS} threads; all its processes are counted`,
     door: bearer,
     start: (given) => startGunicorn(signing, workers, given),
   }));
@@ -217,7 +222,7 @@ async function startGunicorn(
   { certFile, keyFile, redisUrl, until }: Given,
 ): Promise<{ port: number; pids(): number[] }> {
   const serving = ['--bind', '127.0.0.1:0', '--certfile', certFile, '--keyfile', keyFile, '--keep-alive', '600'];
-  const working = ['--preload', '--worker-class', 'gthread', '--workers', String(workers), '--threads', '4'];
+  const working = ['--preload', '--worker-class', 'gthread', '--workers', String(workers), '--threads', String(THREADS)];
   const child = spawn(PYTHON, ['-m', 'gunicorn', ...serving, ...working, 'app:app'], {
     cwd: join(import.meta.dirname, 'flask'),
     env: { PATH: process.env.PATH, PEER_REDIS: redisUrl, PEER_SIGNING: signing, PYTHONDONTWRITEBYTECODE: '1' },

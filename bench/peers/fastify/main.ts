@@ -15,7 +15,7 @@ declare module '@fastify/jwt' {
   }
 }
 
-const redis = new Redis(redisUrl, { maxRetriesPerRequest: 1 });
+const redis = new Redis(redisUrl, { maxRetriesPerRequest: 1, enableAutoPipelining: true });
 const { keepAliveTimeout, ...https } = tls;
 const app = Fastify({ https, keepAliveTimeout });
 

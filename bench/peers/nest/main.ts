@@ -28,7 +28,7 @@ import { isTheUser, limit, listensOn, origin, redisUrl, secret, tls, tokenTtl } 
 type User = { sub: string; jti: string; exp: number };
 type Signed = Request & { user: User };
 
-const redis = new Redis(redisUrl);
+const redis = new Redis(redisUrl, { enableAutoPipelining: true });
 
 @Injectable()
 class AuthGuard implements CanActivate {
