@@ -230,18 +230,17 @@ async function startGunicorn(
   });
   endAfter(until, child);
   const pids = (): number[] => [child.pid ?? 0, ...childrenOf(child.pid ?? 0)];
-  const port = await soon(
-    child,
-    'gunicorn',
-    new Promise<number>((resolve) => {
-      let said = '';
-      child.stderr.on('data', (chunk) => {
-        said += chunk;
-        const [, at] = /Listening at: https:\/\/127\.0\.0\.1:(\d+)/.exec(said) ?? [];
-        if (at && said.split('Booting worker').length > workers) resolve(Number(at));
-      });
-    }),
-  );
+  let said = '';
+  const listening = new Promise<number>((resolve) => {
+    child.stderr.on('data', (chunk) => {
+      said += chunk;
+      const [, port] = /Listening at: https:\/\/127\.0\.0\.1:(\d+)/.exec(said) ?? [];
+      if (port && said.split('Booting worker').length > workers) resolve(Number(port));
+    });
+  });
+  const port = await soon(child, 'gunicorn', listening).catch((error) => {
+    throw new Error(`gunicorn said: ${said}`, { cause: error });
+  });
   return { port, pids };
 }
 
