@@ -1,10 +1,12 @@
+/** Something measured beside the table of requests: a time, a size, a ratio. */
 export type BesideLine = {
-  name: string;
-  value: number;
-  min?: number;
-  max?: number;
-  unit: string;
-  bar?: number;
-  holds?: boolean;
-  note?: string;
+  readonly name: string;
+  readonly value: number;
+  readonly min?: number;
+  readonly max?: number;
+  readonly unit: string;
+  /** At most so much. */
+  readonly bar?: number;
+  readonly holds?: boolean;
+  readonly note?: string;
 };

@@ -1,19 +1,21 @@
-/** A server that answers `GET /protected` behind its own gates, ready to be measured. */
+/** A peer as it stands ready, with the same work to do: HTTPS, CORS, headers, a signed token, revocation, a limit. */
 export type Contestant = {
-  name: string;
-  /** Of its framework and of the libraries at work. */
-  versions: string;
-  /** Of all its processes. */
-  pids: () => number[];
-  /** Of what it asks on each request, a Redis or a PostgreSQL. */
-  storePids?: () => number[];
-  port: number;
-  ca: string;
-  host?: string;
-  over?: 'HTTP/1.1';
-  protected: { method: string; path: string; headers: Record<string, string> };
-  /** @throws {AssertionError} when it skips some of the work. Leaves the token of `protected` good. */
+  readonly name: string;
+  /** Of what it is made of, for the reader. */
+  readonly versions: string;
+  /** All processes that serve. */
+  readonly pids: () => number[];
+  /** Its Redis, where it has one. */
+  readonly storePids?: () => number[];
+  readonly port: number;
+  /** Certificates that its own is signed by, as PEM. */
+  readonly ca: string;
+  /** The name that its certificate and `host` say. Default: `localhost`. */
+  readonly host?: string;
+  readonly over?: 'HTTP/1.1';
+  /** A request of somebody who is signed in; answered with 200. */
+  readonly protected: { readonly method: string; readonly path: string; readonly headers: Record<string, string> };
+  /** Throws unless a revoked token is refused and the limit counts every request. Asked before the load and after it. */
   seeItWork(): Promise<void>;
-  /** What a reader of its figures should know. */
-  note?: string;
+  readonly note?: string;
 };

@@ -4,14 +4,26 @@ import { connect as connectTls } from 'node:tls';
 
 /** Asks for one request again and again, over every connection to a port, as soon as each answer is in. */
 export type Order = {
+  /** The name that its certificate and `host` say; the connection goes to 127.0.0.1. Default: `localhost`. */
+  readonly host?: string | undefined;
   readonly port: number;
   readonly over: 'HTTP/1.1' | 'HTTP/2';
   readonly ca: string;
   readonly method: string;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Sent as `authorization`, beside the headers. */
+  readonly bearers?: Bearers | undefined;
   readonly forMs: number;
+  /** Fewer requests than the time would allow. */
+  readonly atMost?: number | undefined;
 };
+
+/**
+ * `in turn`: each request takes the next token, and after the last the first again. `once`: the order ends with the last.
+ * `renew`: each connection has a refresh token of its own and goes on with what it is given for it; those without one rest.
+ */
+export type Bearers = { readonly tokens: readonly string[]; readonly taken: 'in turn' | 'once' | 'renew' };
 
 export type Done = {
   readonly completed: number;
@@ -20,10 +32,14 @@ export type Done = {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly statuses: readonly number[];
+  /** What `renew` was given: all access tokens, and the refresh tokens that are good now. */
+  readonly given: { readonly access: readonly string[]; readonly refresh: readonly string[] };
 };
 
-/** One request at a time; the status of its answer, once its last byte is in, or 0 where none came. */
-type Line = { ask(order: Order): Promise<number> };
+/** What came once its last byte was in; status 0 where nothing did. The text is that of HTTP/1.1 alone. */
+type Answer = { readonly status: number; readonly text: string };
+/** One request at a time. */
+type Line = { ask(order: Order, bearer: string | undefined): Promise<Answer> };
 
 /** With HTTP/2, four streams on each of eight connections. */
 const LINES = 32;
@@ -36,10 +52,15 @@ process.on('message', (order: Order) => void load(order).then((done) => process.
 process.once('disconnect', () => process.exit());
 
 async function load(order: Order): Promise<Done> {
-  const place = `${order.over} ${order.port}`;
+  const place = `${order.over} ${order.host ?? ''} ${order.port}`;
   const lines = await kept.getOrInsertComputed(place, () => (order.over === 'HTTP/1.1' ? http1Lines(order) : http2Lines(order)));
+  const { tokens = [], taken } = order.bearers ?? {};
+  const most = Math.min(order.atMost ?? Infinity, taken === 'once' ? tokens.length : Infinity);
+  const owned = taken === 'renew' ? [...tokens] : [];
+  const access: string[] = [];
   const took: number[] = [];
   const statuses = new Set<number>();
+  let asked = 0;
   const began = performance.now();
   // Stays awake: on loopback the kernel charges the waking of a sleeper to whoever sends to it, and the faster of two servers would never pay.
   let working = true;
@@ -47,12 +68,18 @@ async function load(order: Order): Promise<Done> {
     if (working) setImmediate(stayAwake);
   })();
   await Promise.all(
-    lines.map(async (line) => {
-      for (let at = began; at < began + order.forMs;) {
-        statuses.add(await line.ask(order));
+    lines.slice(0, taken === 'renew' ? tokens.length : lines.length).map(async (line, own) => {
+      for (let at = began; at < began + order.forMs && asked < most;) {
+        const nth = asked++;
+        const { status, text } = await line.ask(order, taken === 'renew' ? owned[own] : tokens[nth % tokens.length]);
         const now = performance.now();
+        statuses.add(status);
         took.push(now - at);
         at = now;
+        if (taken !== 'renew' || status !== 200) continue;
+        const given = JSON.parse(text.slice(text.indexOf('\r\n\r\n'))) as { access_token: string; refresh_token: string };
+        access.push(given.access_token);
+        owned[own] = given.refresh_token;
       }
     }),
   );
@@ -60,37 +87,45 @@ async function load(order: Order): Promise<Done> {
   const tookMs = performance.now() - began;
   took.sort((a, b) => a - b);
   const part = (share: number) => took[Math.floor(took.length * share)] ?? NaN;
-  return { completed: took.length, tookMs, p50Ms: part(0.5), p99Ms: part(0.99), statuses: [...statuses] };
+  return {
+    completed: took.length,
+    tookMs,
+    p50Ms: part(0.5),
+    p99Ms: part(0.99),
+    statuses: [...statuses],
+    given: { access, refresh: owned },
+  };
 }
 
-function http1Lines({ port, ca }: Order): Promise<Line[]> {
+function http1Lines({ host = 'localhost', port, ca }: Order): Promise<Line[]> {
   return Promise.all(
     Array.from({ length: LINES }, async () => {
       const socket = connectTls({
         host: '127.0.0.1',
         port,
         ca,
-        servername: 'localhost',
+        servername: host,
         minVersion: 'TLSv1.3',
         ALPNProtocols: ['http/1.1'],
       });
       await once(socket, 'secureConnect');
       socket.setEncoding('latin1').setNoDelay();
       let received = '';
-      let answered: (status: number) => void = () => {};
+      let answered: (answer: Answer) => void = () => {};
       socket.on('data', (text: string) => {
         received += text;
         if (!isWhole(received)) return;
-        const status = Number(received.slice(9, 12)); // HTTP/1.1 200
+        const whole = received;
         received = '';
-        answered(status);
+        answered({ status: Number(whole.slice(9, 12)), text: whole }); // HTTP/1.1 200
       });
-      socket.on('close', () => answered(0));
+      socket.on('error', () => {});
+      socket.on('close', () => answered({ status: 0, text: '' }));
       return {
-        ask: (order) =>
+        ask: (order, bearer) =>
           new Promise((resolve) => {
             answered = resolve;
-            if (!socket.write(bytesOf(order)) && socket.destroyed) resolve(0);
+            if (!socket.write(textOf(order, bearer), 'latin1') && socket.destroyed) resolve({ status: 0, text: '' });
           }),
       };
     }),
@@ -104,37 +139,39 @@ function isWhole(text: string): boolean {
   return end >= 0 && text.length >= end + 4 + Number(length);
 }
 
-const requests = new WeakMap<Order, Buffer>();
+const requests = new WeakMap<Order, string>();
 
-function bytesOf(order: Order): Buffer {
-  let bytes = requests.get(order);
-  if (!bytes) {
-    const lines = Object.entries({ host: `localhost:${order.port}`, ...order.headers }).map(([name, value]) => `${name}: ${value}\r\n`);
-    requests.set(order, (bytes = Buffer.from(`${order.method} ${order.path} HTTP/1.1\r\n${lines.join('')}\r\n`)));
+function textOf(order: Order, bearer: string | undefined): string {
+  let head = requests.get(order);
+  if (head === undefined) {
+    const fields = Object.entries({ host: `${order.host ?? 'localhost'}:${order.port}`, ...order.headers });
+    head = `${order.method} ${order.path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}`;
+    requests.set(order, head);
   }
-  return bytes;
+  return bearer === undefined ? `${head}\r\n` : `${head}authorization: Bearer ${bearer}\r\n\r\n`;
 }
 
-async function http2Lines({ port, ca }: Order): Promise<Line[]> {
+async function http2Lines({ host = 'localhost', port, ca }: Order): Promise<Line[]> {
   const sessions = await Promise.all(
     Array.from({ length: LINES / STREAMS }, async () => {
-      const session = connectHttp2(`https://localhost:${port}`, { host: '127.0.0.1', ca, minVersion: 'TLSv1.3' });
+      const session = connectHttp2(`https://${host}:${port}`, { host: '127.0.0.1', ca, minVersion: 'TLSv1.3' });
       await once(session, 'remoteSettings');
       return session;
     }),
   );
-  return sessions.flatMap((session) => Array.from({ length: STREAMS }, () => ({ ask: (order) => askOver(session, order) }) satisfies Line));
+  return sessions.flatMap((session) => Array.from({ length: STREAMS }, () => ({ ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line));
 }
 
-function askOver(session: ClientHttp2Session, { method, path, headers }: Order): Promise<number> {
+function askOver(session: ClientHttp2Session, { method, path, headers }: Order, bearer: string | undefined): Promise<Answer> {
   return new Promise((resolve) => {
-    const stream = session.request({ ':method': method, ':path': path, ...headers });
+    const authorization = bearer !== undefined && { authorization: `Bearer ${bearer}` };
+    const stream = session.request({ ':method': method, ':path': path, ...headers, ...authorization });
     let status = 0;
     stream
       .on('response', (answer) => {
         status = answer[':status'] ?? 0;
       })
-      .on('close', () => resolve(status))
+      .on('close', () => resolve({ status, text: '' }))
       .on('error', () => {})
       .resume()
       .end();
