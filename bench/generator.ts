@@ -52,7 +52,9 @@ export function openGenerator(until: Ending, signal: AbortSignal): Generator {
       const cpuUs = server() / done.completed;
       const storesUs = Object.fromEntries(beside.map(({ name, spent }) => [name, spent() / done.completed]));
       if (done.completed === 0 || done.statuses.some((other) => other !== status))
-        throw new Error(`${asking.method} ${asking.path} on port ${port}: ${done.statuses.join(', ') || 'no answer'} in place of ${status}`);
+        throw new Error(
+          `${asking.method} ${asking.path} on port ${port}: ${done.statuses.join(', ') || 'no answer'} in place of ${status}`,
+        );
       return { ...done, cpuUs, storesUs };
     },
   };

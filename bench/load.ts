@@ -159,7 +159,9 @@ async function http2Lines({ host = 'localhost', port, ca }: Order): Promise<Line
       return session;
     }),
   );
-  return sessions.flatMap((session) => Array.from({ length: STREAMS }, () => ({ ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line));
+  return sessions.flatMap((session) =>
+    Array.from({ length: STREAMS }, () => ({ ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line),
+  );
 }
 
 function askOver(session: ClientHttp2Session, { method, path, headers }: Order, bearer: string | undefined): Promise<Answer> {

@@ -1,0 +1,36 @@
+import type { Ending } from '../test/support/program.ts';
+import { type Generator, openGenerator } from './generator.ts';
+
+/** What every measurement has: something that asks, somewhere to say how far it is, and an end. */
+export type Bench = Ending & {
+  readonly generator: Generator;
+  /** For whoever waits: on standard error, beside the results. */
+  tell(line: string): void;
+  step(round: number, rounds: number): void;
+};
+
+/** Whatever is opened in it is closed at its end, in the reverse order, and also when it is interrupted or fails. */
+export async function withBench<T>(measure: (bench: Bench) => Promise<T>): Promise<T> {
+  await using held = new AsyncDisposableStack();
+  const ended = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
+  const until: Ending = { after: (work) => held.defer(async () => work()) };
+  return await measure({ ...until, generator: openGenerator(until, ended.signal), ...teller() });
+}
+
+/** On a terminal the rounds are counted on one line; elsewhere each is a dot. */
+function teller(): Pick<Bench, 'tell' | 'step'> {
+  const { stderr } = process;
+  let isOpen = false;
+  return {
+    tell(line) {
+      stderr.write(`${isOpen ? '\n' : ''}${line}\n`);
+      isOpen = false;
+    },
+    step(round, rounds) {
+      stderr.write(stderr.isTTY ? `\rround ${round} of ${rounds}` : '.');
+      isOpen = round < rounds;
+      if (!isOpen) stderr.write('\n');
+    },
+  };
+}
