@@ -46,9 +46,11 @@ export function openGenerator(until: Ending, signal: AbortSignal): Generator {
 
   return {
     async slice({ port, ca, host, pids, stores = {} }, { status, ...asking }, forMs) {
+      const order = { ...asking, host, port, ca };
+      await run({ ...order, forMs: 0 });
       const server = watchCpu(pids());
       const beside = Object.entries(stores).map(([name, pids]) => ({ name, spent: watchCpu(pids()) }));
-      const done = await run({ ...asking, host, port, ca, forMs });
+      const done = await run({ ...order, forMs });
       const cpuUs = server() / done.completed;
       const storesUs = Object.fromEntries(beside.map(({ name, spent }) => [name, spent() / done.completed]));
       if (done.completed === 0 || done.statuses.some((other) => other !== status))

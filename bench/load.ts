@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { connect as connectTls } from 'node:tls';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** Asks for one request again and again, over every connection to a port, as soon as each answer is in. */
 export type Order = {
@@ -14,6 +15,7 @@ export type Order = {
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as `authorization`, beside the headers. */
   readonly bearers?: Bearers | undefined;
+  /** With 0 the connections are opened, and nothing is asked. */
   readonly forMs: number;
   /** Fewer requests than the time would allow. */
   readonly atMost?: number | undefined;
@@ -39,21 +41,20 @@ export type Done = {
 /** What came once its last byte was in; status 0 where nothing did. The text is that of HTTP/1.1 alone. */
 type Answer = { readonly status: number; readonly text: string };
 /** One request at a time. */
-type Line = { ask(order: Order, bearer: string | undefined): Promise<Answer> };
+type Line = { isOpen(): boolean; ask(order: Order, bearer: string | undefined): Promise<Answer> };
 
 /** With HTTP/2, four streams on each of eight connections. */
 const LINES = 32;
 const STREAMS = 4;
 
 /** Kept between orders: handshakes are not what is measured. */
-const kept = new Map<string, Promise<Line[]>>();
+const kept = new Map<string, Line[]>();
 
 process.on('message', (order: Order) => void load(order).then((done) => process.send?.(done)));
 process.once('disconnect', () => process.exit());
 
 async function load(order: Order): Promise<Done> {
-  const place = `${order.over} ${order.host ?? ''} ${order.port}`;
-  const lines = await kept.getOrInsertComputed(place, () => (order.over === 'HTTP/1.1' ? http1Lines(order) : http2Lines(order)));
+  const lines = await linesTo(order);
   const { tokens = [], taken } = order.bearers ?? {};
   const most = Math.min(order.atMost ?? Infinity, taken === 'once' ? tokens.length : Infinity);
   const owned = taken === 'renew' ? [...tokens] : [];
@@ -97,6 +98,17 @@ async function load(order: Order): Promise<Done> {
   };
 }
 
+/** Those that a server has closed meanwhile, as they rested, are opened anew. */
+async function linesTo(order: Order): Promise<Line[]> {
+  const place = `${order.over} ${order.host ?? ''} ${order.port}`;
+  await nextTurn(); // so that what has closed is known
+  const known = kept.get(place);
+  if (known?.every((line) => line.isOpen())) return known;
+  const lines = await (order.over === 'HTTP/1.1' ? http1Lines(order) : http2Lines(order));
+  kept.set(place, lines);
+  return lines;
+}
+
 function http1Lines({ host = 'localhost', port, ca }: Order): Promise<Line[]> {
   return Promise.all(
     Array.from({ length: LINES }, async () => {
@@ -122,6 +134,7 @@ function http1Lines({ host = 'localhost', port, ca }: Order): Promise<Line[]> {
       socket.on('error', () => {});
       socket.on('close', () => answered({ status: 0, text: '' }));
       return {
+        isOpen: () => !socket.destroyed && !socket.readableEnded,
         ask: (order, bearer) =>
           new Promise((resolve) => {
             answered = resolve;
@@ -160,7 +173,11 @@ async function http2Lines({ host = 'localhost', port, ca }: Order): Promise<Line
     }),
   );
   return sessions.flatMap((session) =>
-    Array.from({ length: STREAMS }, () => ({ ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line),
+    Array.from(
+      { length: STREAMS },
+      () =>
+        ({ isOpen: () => !session.closed && !session.destroyed, ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line,
+    ),
   );
 }
 

@@ -29,6 +29,8 @@ const limits = {
   LOGOUT_LIMITS: '1 per hour by ip',
   ACCESS_TOKEN_TTL: '24 hours', // a long run does not outlive its tokens
 };
+/** A machine with other things to do must not make an outage of a busy moment. */
+const patience = { DATABASE_TIMEOUT: '30 s', REDIS_TIMEOUT: '5 s' };
 const SESSIONS = 32;
 
 /** @param root the folder of the sources; its dependencies are installed. */
@@ -51,7 +53,7 @@ export async function openTree(root: string, until: Ending): Promise<Tree> {
       return ready(await startProgram(until, { folder: folderFor(until), settings: { ...wideLimits, ...limits } }), demoUser);
     },
     async shared() {
-      const cluster = await openSharedCluster(until, { ...limits, CORS_ORIGINS: FRONT_END });
+      const cluster = await openSharedCluster(until, { ...limits, ...patience, CORS_ORIGINS: FRONT_END });
       const redis = Number(/process_id:(\d+)/.exec(await cluster.redis.tell('info', 'server'))?.[1]);
       const { rows } = await cluster.postgres.query(`select pg_read_file('postmaster.pid') as first`);
       const postmaster = parseInt(rows[0].first, 10);

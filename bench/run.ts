@@ -27,16 +27,14 @@ await withBench(async (bench) => {
 
 function comparedTable(compared: readonly Compared[], ref: string): string {
   return tableOf([
-    ['CPU µs a request', ref, 'now', 'now ÷ then', 'half within', 'cheaper in'],
-    ...compared.map(({ name, cpuUs: [then, now], ratio, cheaper }): Cell[] => {
-      return [
-        name,
-        then.median.toFixed(1),
-        now.median.toFixed(1),
-        ratio.median.toFixed(3),
-        ratio.quarters.map((q) => q.toFixed(2)).join('..'),
-        String(cheaper),
-      ];
-    }),
+    ['CPU µs a request', ref, 'now', 'now ÷ then', '19 times of 20', ''],
+    ...compared.map(({ name, cpuUs: [then, now], ratio: { median, sure } }): Cell[] => [
+      name,
+      then.median.toFixed(1),
+      now.median.toFixed(1),
+      median.toFixed(3),
+      sure.map((side) => side.toFixed(2)).join('..'),
+      sure[1] < 1 ? { text: 'cheaper', as: 'good' } : sure[0] > 1 ? { text: 'dearer', as: 'bad' } : { text: 'the same', as: 'quiet' },
+    ]),
   ]);
 }

@@ -3,8 +3,8 @@ export type Spread = {
   readonly median: number;
   readonly min: number;
   readonly max: number;
-  /** Half of all are between these two. */
-  readonly quarters: readonly [number, number];
+  /** Where the median would be if there had been ever more rounds: between these two, 19 times of 20. */
+  readonly sure: readonly [number, number];
 };
 
 /** @throws {Error} of nothing. */
@@ -16,7 +16,9 @@ export function spread(values: readonly number[]): Spread {
     if (below === undefined || above === undefined) throw new Error('nothing was measured');
     return below + (above - below) * (place % 1);
   };
-  return { median: at(0.5), min: at(0), max: at(1), quarters: [at(0.25), at(0.75)] };
+  // By ranks, which asks nothing of how they are spread: a normal approximation of the binomial distribution.
+  const around = Math.min(0.5, 0.98 / Math.sqrt(sorted.length));
+  return { median: at(0.5), min: at(0), max: at(1), sure: [at(0.5 - around), at(0.5 + around)] };
 }
 
 export const median = (values: readonly number[]): number => spread(values).median;
