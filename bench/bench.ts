@@ -7,6 +7,8 @@ export type Bench = Ending & {
   /** For whoever waits: on standard error, beside the results. */
   tell(line: string): void;
   step(round: number, rounds: number): void;
+  /** Told when somebody wants this to end. */
+  readonly signal: AbortSignal;
 };
 
 /** Whatever is opened in it is closed at its end, in the reverse order, and also when it is interrupted or fails. */
@@ -15,7 +17,7 @@ export async function withBench<T>(measure: (bench: Bench) => Promise<T>): Promi
   const ended = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
   const until: Ending = { after: (work) => held.defer(async () => work()) };
-  return await measure({ ...until, generator: openGenerator(until, ended.signal), ...teller() });
+  return await measure({ ...until, signal: ended.signal, generator: openGenerator(until, ended.signal), ...teller() });
 }
 
 /** On a terminal the rounds are counted on one line; elsewhere each is a dot. */

@@ -5,7 +5,7 @@ import { folderFor } from '../test/support/program.ts';
 import { firstSeen, good, refresh, refusals } from './askings.ts';
 import type { Bench } from './bench.ts';
 import type { Slice } from './generator.ts';
-import { openTree, type Portcullis, seeItCount } from './portcullis.ts';
+import { openTree, type Portcullis, repository, seeItCount } from './portcullis.ts';
 import { type Spread, spread } from './spread.ts';
 
 /** What one version costs for each of the other's microseconds. */
@@ -28,7 +28,7 @@ const SLICE_MS = 100;
 export async function compare(
   bench: Bench,
   ref: string,
-  { rounds = 40, only = '' }: { rounds?: number; only?: string },
+  { rounds = 40, only = '' }: { rounds?: number | undefined; only?: string | undefined },
 ): Promise<Compared[]> {
   const wanted = Object.entries(rows).filter(([name]) => name.toLowerCase().includes(only.toLowerCase()));
   if (wanted.length === 0) throw new Error(`${only} is in none of: ${Object.keys(rows).join('; ')}`);
@@ -102,8 +102,6 @@ const rows: Readonly<Record<string, Take>> = {
   [`${SHARED}: 401, revoked`]: shared(refusals.revoked),
   [`${SHARED}: POST /refresh, ${ALL}`]: ({ generator }, { shared }, forMs) => refresh(shared!.instance, generator, forMs * 2),
 };
-
-const repository = join(import.meta.dirname, '..');
 
 /** The sources of a commit in a folder of their own, on the packages that are installed here, unless it names others. */
 function checkOut(bench: Bench, ref: string): string {

@@ -1,7 +1,5 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
 import type { Ending } from '../test/support/program.ts';
+import { heard, startChild } from './child.ts';
 import { watchCpu } from './cpu.ts';
 import type { Done, Order } from './load.ts';
 
@@ -29,19 +27,13 @@ export type Generator = {
 
 /** What asks: a process of its own, so that none of its work is the server's. */
 export function openGenerator(until: Ending, signal: AbortSignal): Generator {
-  const child = fork(join(import.meta.dirname, 'load.ts'));
-  until.after(async () => {
-    if (!child.connected) return;
-    const gone = once(child, 'exit');
-    child.disconnect();
-    await gone;
-  });
+  const child = startChild(until, 'load.ts');
 
   async function run(order: Order): Promise<Done> {
     const late = AbortSignal.timeout(order.forMs + 30_000);
-    const done = once(child, 'message', { signal: AbortSignal.any([signal, late]) });
+    const done = heard<Done>(child, AbortSignal.any([signal, late]));
     child.send(order);
-    return (await done)[0] as Done; // what load.ts sends
+    return done;
   }
 
   return {

@@ -33,6 +33,9 @@ const limits = {
 const patience = { DATABASE_TIMEOUT: '30 s', REDIS_TIMEOUT: '5 s' };
 const SESSIONS = 32;
 
+/** This tree. */
+export const repository = join(import.meta.dirname, '..');
+
 /** @param root the folder of the sources; its dependencies are installed. */
 export async function openTree(root: string, until: Ending): Promise<Tree> {
   const [{ demoUser, folderFor, logIn, startProgram, until: isSo, wideLimits }, { alice, openSharedCluster }] = await Promise.all([

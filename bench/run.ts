@@ -1,40 +1,74 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { withBench } from './bench.ts';
-import { type Compared, compare } from './compare.ts';
-import { type Cell, tableOf } from './table.ts';
+import { type Bench, withBench } from './bench.ts';
+import type { BesideLine } from './beside-line.ts';
+import { compare } from './compare.ts';
+import { measureLadder } from './ladder.ts';
+import { aboutMachine, machine } from './machine.ts';
+import { measurePeers } from './peers.ts';
+import { publish } from './publish.ts';
+import { measureRequests } from './requests.ts';
+import type { Found, Results } from './results.ts';
+import { inColumns } from './table.ts';
+import { tablesOf } from './tables.ts';
+
+const HELP = `What it costs. Server CPU time for each request, beside Node's own HTTPS server.
+
+npm run bench                        a protected request, in every setting and refused for every reason (three minutes)
+npm run bench -- --ladder            what each gate adds
+npm run bench -- --compare <commit>  that version beside the working tree
+npm run bench -- --peers             others at the same work (needs npm ci in bench/peers)
+npm run bench -- --beside            start, memory, latencies under floods and logins
+
+  --rounds <n>    more of them: surer, and longer
+  --only <text>   with --compare: the rows with this in their names
+  --json <file>   what was found, for a program
+  --publish       what was found, into docs/performance
+`;
 
 const { values } = parseArgs({
   options: {
+    ladder: { type: 'boolean' },
     compare: { type: 'string' },
-    only: { type: 'string' },
+    peers: { type: 'boolean' },
+    beside: { type: 'boolean' },
     rounds: { type: 'string' },
+    only: { type: 'string' },
     json: { type: 'string' },
+    publish: { type: 'boolean' },
+    help: { type: 'boolean' },
   },
 });
 const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) throw new Error('--rounds is a whole number above 0');
+if (values.help) console.log(HELP);
+else await withBench(run);
 
-await withBench(async (bench) => {
+async function run(bench: Bench): Promise<void> {
+  const about = machine(); // before this run is itself the load
+  const found = await find(bench);
+  const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ');
+  const results: Results = { ...found, command, machine: about, ...(rounds !== undefined && { rounds }) };
+  for (const table of tablesOf(results)) console.log(`${inColumns(table)}\n`);
+  console.log(aboutMachine(about));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
+  if (values.publish) publish(results);
+}
+
+async function find(bench: Bench): Promise<Found> {
   if (values.compare !== undefined) {
-    const compared = await compare(bench, values.compare, {
-      ...(rounds && { rounds }),
-      ...(values.only !== undefined && { only: values.only }),
-    });
-    console.log(comparedTable(compared, values.compare));
-    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(compared, undefined, 2)}\n`);
+    return { what: 'compare', ref: values.compare, rows: await compare(bench, values.compare, { rounds, only: values.only }) };
   }
-});
+  if (values.ladder) return { what: 'ladder', ladders: await measureLadder(bench, rounds) };
+  if (values.peers) return { what: 'peers', rows: await measurePeers(bench, rounds) };
+  if (values.beside) return { what: 'beside', lines: await beside(bench) };
+  return { what: 'requests', rows: await measureRequests(bench, rounds) };
+}
 
-function comparedTable(compared: readonly Compared[], ref: string): string {
-  return tableOf([
-    ['CPU µs a request', ref, 'now', 'now ÷ then', '19 times of 20', ''],
-    ...compared.map(({ name, cpuUs: [then, now], ratio: { median, sure } }): Cell[] => [
-      name,
-      then.median.toFixed(1),
-      now.median.toFixed(1),
-      median.toFixed(3),
-      sure.map((side) => side.toFixed(2)).join('..'),
-      sure[1] < 1 ? { text: 'cheaper', as: 'good' } : sure[0] > 1 ? { text: 'dearer', as: 'bad' } : { text: 'the same', as: 'quiet' },
-    ]),
-  ]);
+async function beside(bench: Bench): Promise<BesideLine[]> {
+  const where = new URL('beside.ts', import.meta.url).href;
+  const { measureBeside } = (await import(where)) as {
+    measureBeside: (until: Bench, tell: (line: string) => void) => Promise<BesideLine[]>;
+  };
+  return measureBeside(bench, bench.tell);
 }

@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { JWK } from 'jose';
+import { good } from './askings.ts';
+import type { BarePorts, BareSetting } from './bare.ts';
+import type { Bench } from './bench.ts';
+import { heard, startChild } from './child.ts';
+import type { Asking, Slice, Target } from './generator.ts';
+import type { Portcullis } from './portcullis.ts';
+import { median, type Spread, spread } from './spread.ts';
+
+/** What every cost is divided by: Node's own HTTPS server with the same certificate, asked for the same. */
+export type Reference = {
+  readonly http1: Target;
+  readonly http2: Target;
+  /** Asked in one order, round after round. */
+  readonly asking: Asking;
+};
+
+/** @param beside whose certificate it shows, and whose tokens it can verify. */
+export async function startReference(bench: Bench, beside: Portcullis): Promise<Reference> {
+  const { ca, program } = beside;
+  const [jwk] = (await program.ask('GET', '/.well-known/jwks.json')).json.keys as JWK[];
+  if (!jwk) throw new Error('the server publishes no key');
+  const pem = (name: string): string => readFileSync(join(program.folder, name), 'utf8');
+  const child = startChild(bench, 'bare.ts');
+  child.send({ cert: pem('cert.pem'), key: pem('key.pem'), jwk } satisfies BareSetting);
+  const ports = await heard<BarePorts>(child, bench.signal);
+  const target = (port: number): Target => ({ port, ca, pids: () => [child.pid ?? 0] });
+  return { http1: target(ports.http1), http2: target(ports.http2), asking: good(beside) };
+}
+
+/** Something to be measured, again and again. */
+export type Row = {
+  readonly name: string;
+  readonly take: (forMs: number) => Promise<Slice>;
+  /** Default: half a second. */
+  readonly forMs?: number;
+};
+
+/** In so many microseconds of the reference's own; what a round showed of one row, and of the others by their names. */
+export type Round = ReadonlyMap<string, { readonly slice: Slice; readonly ratio: number; readonly together: number }>;
+
+const WARM_UP_MS = 1_000;
+const REFERENCE_MS = 300;
+const ROW_MS = 500;
+
+/**
+ * All rows in turn, `rounds` times, and the reference before and after each: a machine's speed drifts by more than what is
+ * measured, and neighbours drift together.
+ */
+export async function takeRounds(bench: Bench, { http1, asking }: Reference, rows: readonly Row[], rounds: number): Promise<Round[]> {
+  const reference = async (forMs: number): Promise<Slice> => bench.generator.slice(http1, asking, forMs);
+  await reference(WARM_UP_MS);
+  for (const { take } of rows) await take(WARM_UP_MS);
+
+  const all: Round[] = [];
+  while (all.length < rounds) {
+    bench.step(all.length + 1, rounds);
+    const round = new Map<string, { slice: Slice; ratio: number; together: number }>();
+    let before = await reference(REFERENCE_MS);
+    for (const { name, take, forMs = ROW_MS } of rows) {
+      const slice = await take(forMs);
+      const after = await reference(REFERENCE_MS);
+      const unit = (before.cpuUs + after.cpuUs) / 2;
+      const stores = Object.values(slice.storesUs).reduce((sum, us) => sum + us, 0);
+      round.set(name, { slice, ratio: slice.cpuUs / unit, together: (slice.cpuUs + stores) / unit });
+      round.set(REFERENCE, { slice: after, ratio: after.cpuUs / before.cpuUs, together: after.cpuUs / before.cpuUs });
+      before = after;
+    }
+    all.push(round);
+  }
+  return all;
+}
+
+/** Its name among the rows. */
+export const REFERENCE = 'bare node:https';
+
+/** What a row showed over all rounds. */
+export type Cost = {
+  readonly name: string;
+  readonly cpuUs: Spread;
+  readonly storesUs: Readonly<Record<string, Spread>>;
+  /** × the reference, of the server's own processes. */
+  readonly ratio: Spread;
+  /** The same with the stores. */
+  readonly together: Spread;
+  readonly perSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+};
+
+export function costOf(name: string, rounds: readonly Round[]): Cost {
+  const all = rounds.map((round) => {
+    const one = round.get(name);
+    if (!one) throw new Error(`${name} was not measured`);
+    return one;
+  });
+  const stores = Object.keys(all[0]?.slice.storesUs ?? {});
+  return {
+    name,
+    cpuUs: spread(all.map(({ slice }) => slice.cpuUs)),
+    storesUs: Object.fromEntries(stores.map((store) => [store, spread(all.map(({ slice }) => slice.storesUs[store] ?? NaN))])),
+    ratio: spread(all.map(({ ratio }) => ratio)),
+    together: spread(all.map(({ together }) => together)),
+    perSecond: median(all.map(({ slice }) => (slice.completed / slice.tookMs) * 1_000)),
+    p50Ms: median(all.map(({ slice }) => slice.p50Ms)),
+    p99Ms: median(all.map(({ slice }) => slice.p99Ms)),
+  };
+}
