@@ -15,7 +15,7 @@ export type Order = {
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as `authorization`, beside the headers. */
   readonly bearers?: Bearers | undefined;
-  /** With 0 the connections are opened, and nothing is asked. */
+  /** With 0 nothing is asked, only the connections are made ready: what that costs is no request's. */
   readonly forMs: number;
   /** Fewer requests than the time would allow. */
   readonly atMost?: number | undefined;
@@ -41,14 +41,16 @@ export type Done = {
 /** What came once its last byte was in; status 0 where nothing did. The text is that of HTTP/1.1 alone. */
 type Answer = { readonly status: number; readonly text: string };
 /** One request at a time. */
-type Line = { isOpen(): boolean; ask(order: Order, bearer: string | undefined): Promise<Answer> };
+type Line = { isOpen(): boolean; close(): void; ask(order: Order, bearer: string | undefined): Promise<Answer> };
 
 /** With HTTP/2, four streams on each of eight connections. */
 const LINES = 32;
 const STREAMS = 4;
 
 /** Kept between orders: handshakes are not what is measured. */
-const kept = new Map<string, Line[]>();
+const kept = new Map<string, { readonly lines: Line[]; readonly since: number }>();
+/** Before a server ends them in the middle of an order, because they have rested too much. */
+const KEPT_MS = 20_000;
 
 process.on('message', (order: Order) => void load(order).then((done) => process.send?.(done)));
 process.once('disconnect', () => process.exit());
@@ -98,14 +100,16 @@ async function load(order: Order): Promise<Done> {
   };
 }
 
-/** Those that a server has closed meanwhile, as they rested, are opened anew. */
+/** Old ones, and those that a server has closed as they rested, are opened anew. */
 async function linesTo(order: Order): Promise<Line[]> {
   const place = `${order.over} ${order.host ?? ''} ${order.port}`;
   await nextTurn(); // so that what has closed is known
   const known = kept.get(place);
-  if (known?.every((line) => line.isOpen())) return known;
+  const isFresh = known && performance.now() - known.since < KEPT_MS && known.lines.every((line) => line.isOpen());
+  if (known && (isFresh || order.forMs > 0)) return known.lines;
+  for (const line of known?.lines ?? []) line.close();
   const lines = await (order.over === 'HTTP/1.1' ? http1Lines(order) : http2Lines(order));
-  kept.set(place, lines);
+  kept.set(place, { lines, since: performance.now() });
   return lines;
 }
 
@@ -135,6 +139,7 @@ function http1Lines({ host = 'localhost', port, ca }: Order): Promise<Line[]> {
       socket.on('close', () => answered({ status: 0, text: '' }));
       return {
         isOpen: () => !socket.destroyed && !socket.readableEnded,
+        close: () => socket.destroy(),
         ask: (order, bearer) =>
           new Promise((resolve) => {
             answered = resolve;
@@ -176,7 +181,11 @@ async function http2Lines({ host = 'localhost', port, ca }: Order): Promise<Line
     Array.from(
       { length: STREAMS },
       () =>
-        ({ isOpen: () => !session.closed && !session.destroyed, ask: (order, bearer) => askOver(session, order, bearer) }) satisfies Line,
+        ({
+          isOpen: () => !session.closed && !session.destroyed,
+          close: () => session.destroy(),
+          ask: (order, bearer) => askOver(session, order, bearer),
+        }) satisfies Line,
     ),
   );
 }
