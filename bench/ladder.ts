@@ -18,7 +18,7 @@ export type Step = Cost & { readonly adds?: Spread };
  * What each gate adds, so that a regression has an address: the bare platform, the server's wire around it, Fastify, the
  * gates, and one after the other of those whom the gates ask, up to the whole program. Then the same of a refusal.
  */
-export async function measureLadder(bench: Bench, rounds = 10): Promise<Step[][]> {
+export async function measureLadder(bench: Bench, rounds = 20): Promise<Step[][]> {
   const tree = await openTree(repository, bench);
   const whole = await tree.embedded();
   const shared = isPostgresHere && isRedisHere ? (await tree.shared()).instance : undefined;
@@ -71,7 +71,7 @@ export async function measureLadder(bench: Bench, rounds = 10): Promise<Step[][]
   const all = await takeRounds(
     bench,
     reference,
-    named.flat().map(({ key, take }) => ({ name: key, take, forMs: 300 })),
+    named.flat().map(({ key, take }) => ({ name: key, take })),
     rounds,
   );
   return named.map((rows) => [

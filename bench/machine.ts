@@ -43,7 +43,7 @@ export const aboutMachine = ({ at, cpu, cores, memoryGb, kernel, node, redis, po
     `${cores} cores of ${cpu}`,
     `${memoryGb} GiB`,
     at,
-    load >= 0.5 && `others had ${load} of the cores when it began`,
+    load >= 0.5 && `load ${load} before it began`,
   ]
     .filter((part) => part !== false)
     .join(', ');

@@ -34,16 +34,14 @@ export async function startReference(bench: Bench, beside: Portcullis): Promise<
 export type Row = {
   readonly name: string;
   readonly take: (forMs: number) => Promise<Slice>;
-  /** Default: half a second. */
-  readonly forMs?: number;
 };
 
 /** In so many microseconds of the reference's own; what a round showed of one row, and of the others by their names. */
 export type Round = ReadonlyMap<string, { readonly slice: Slice; readonly ratio: number; readonly together: number }>;
 
 const WARM_UP_MS = 1_000;
-const REFERENCE_MS = 300;
-const ROW_MS = 500;
+const REFERENCE_MS = 200;
+const ROW_MS = 300;
 
 /**
  * All rows in turn, `rounds` times, and the reference before and after each: a machine's speed drifts by more than what is
@@ -59,13 +57,13 @@ export async function takeRounds(bench: Bench, { http1, asking }: Reference, row
     bench.step(all.length + 1, rounds);
     const round = new Map<string, { slice: Slice; ratio: number; together: number }>();
     let before = await reference(REFERENCE_MS);
-    for (const { name, take, forMs = ROW_MS } of rows) {
-      const slice = await take(forMs);
+    for (const { name, take } of rows) {
+      const slice = await take(ROW_MS);
       const after = await reference(REFERENCE_MS);
       const unit = (before.cpuUs + after.cpuUs) / 2;
       const stores = Object.values(slice.storesUs).reduce((sum, us) => sum + us, 0);
       round.set(name, { slice, ratio: slice.cpuUs / unit, together: (slice.cpuUs + stores) / unit });
-      round.set(REFERENCE, { slice: after, ratio: after.cpuUs / before.cpuUs, together: after.cpuUs / before.cpuUs });
+      round.set(REFERENCE, { slice: after, ratio: 1, together: 1 });
       before = after;
     }
     all.push(round);

@@ -24,7 +24,7 @@ const TOKENS = 1_000;
  * What a request costs with every gate at work, in microseconds of CPU time and as a multiple of the bare platform: on one
  * store and the other, with tokens that were seen and that were not, refused for every reason, and over HTTP/2.
  */
-export async function measureRequests(bench: Bench, rounds = 7): Promise<Held[]> {
+export async function measureRequests(bench: Bench, rounds = 10): Promise<Held[]> {
   const tree = await openTree(repository, bench);
   const embedded = await tree.embedded();
   const shared = isPostgresHere && isRedisHere ? await tree.shared() : undefined;
@@ -85,7 +85,7 @@ function rowsOf(
     ...(shared
       ? [
           {
-            name: 'Redis and PostgreSQL, first seen here, issued by another instance',
+            name: 'Redis and PostgreSQL, first seen here',
             bar: times(3),
             take: async (forMs: number) => generator.slice(shared.instance, firstSeen(await issue(shared.other)), forMs),
           },

@@ -10,7 +10,6 @@ export type Results = {
   /** What makes it again. */
   readonly command: string;
   readonly machine: Machine;
-  readonly rounds?: number;
 } & Found;
 
 export type Found =

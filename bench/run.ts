@@ -6,7 +6,7 @@ import { compare } from './compare.ts';
 import { measureLadder } from './ladder.ts';
 import { aboutMachine, machine } from './machine.ts';
 import { measurePeers } from './peers.ts';
-import { publish } from './publish.ts';
+import { asJson, publish } from './publish.ts';
 import { measureRequests } from './requests.ts';
 import type { Found, Results } from './results.ts';
 import { inColumns } from './table.ts';
@@ -47,12 +47,23 @@ else await withBench(run);
 async function run(bench: Bench): Promise<void> {
   const about = machine(); // before this run is itself the load
   const found = await find(bench);
-  const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ');
-  const results: Results = { ...found, command, machine: about, ...(rounds !== undefined && { rounds }) };
+  const results: Results = { ...found, command: commandOf(found), machine: about };
   for (const table of tablesOf(results)) console.log(`${inColumns(table)}\n`);
   console.log(aboutMachine(about));
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
+  if (values.json !== undefined) writeFileSync(values.json, asJson(results));
   if (values.publish) publish(results);
+}
+
+/** What finds the same again, wherever that is then written to. */
+function commandOf({ what }: Found): string {
+  const { compare, only } = values;
+  const asked = [
+    ...(what === 'requests' ? [] : [`--${what}`]),
+    ...(compare === undefined ? [] : [compare]),
+    ...(rounds === undefined ? [] : [`--rounds ${rounds}`]),
+    ...(only === undefined ? [] : [`--only '${only}'`]),
+  ];
+  return ['npm run bench', ...(asked.length > 0 ? ['--', ...asked] : [])].join(' ');
 }
 
 async function find(bench: Bench): Promise<Found> {

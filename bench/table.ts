@@ -34,5 +34,5 @@ export const inMarkdown = (lines: Lines): string =>
     (lines[0] ?? []).map(() => '---'),
     ...lines.slice(1).map((line) => line.map((cell) => (textOf(cell) === 'not held' ? '**not held**' : cell))),
   ]
-    .map((line) => `| ${line.map((cell) => textOf(cell).replaceAll('|', '\\|')).join(' | ')} |`.replaceAll('|  |', '| |'))
+    .map((line) => `| ${line.map((cell) => textOf(cell).replaceAll('|', '\\|')).join(' | ')} |`.replaceAll(/\|  (?=\|)/g, '| '))
     .join('\n');

@@ -1,9 +1,10 @@
-// Writes docs/reference from the tables of the code, and the example into the READMEs.
+// Writes docs/reference from the tables of the code, what was measured into docs/performance, and the example into the READMEs.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { commandsReference } from './reference/commands.ts';
 import { grafanaDashboard } from './reference/dashboard.ts';
 import { metricsReference } from './reference/metrics.ts';
+import { performancePages } from './reference/performance.ts';
 import { problemsReference } from './reference/problems.ts';
 import { routesReference } from './reference/routes.ts';
 import { settingsReference } from './reference/settings.ts';
@@ -25,6 +26,7 @@ export const pages: Readonly<Record<string, string>> = {
   'docs/reference/routes.md': await routesReference(),
   'docs/reference/cli.md': commandsReference(),
   'docs/reference/metrics.md': metricsReference(),
+  ...performancePages(),
   'docs/grafana-dashboard.json': grafanaDashboard(),
   'README.md': withExample(read('README.md')),
   'README.zh-TW.md': withExample(read('README.zh-TW.md')),
