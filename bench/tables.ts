@@ -16,7 +16,7 @@ export function tablesOf(found: Results): Lines[] {
     case 'ladder':
       return found.ladders.map(ladder);
     case 'peers':
-      return [peers(found.rows)];
+      return [peers(found.rows), madeOf(found.rows)];
     case 'beside':
       return [beside(found.lines)];
     case 'compare':
@@ -44,7 +44,7 @@ const requests = (rows: readonly Held[]): Lines => {
 const peers = (rows: readonly PeerCost[]): Lines => {
   const stores = storesOf(rows);
   return [
-    ['', 'CPU µs', ...stores, '× bare', '× with stores', ...loadHead, 'made of'],
+    ['', 'CPU µs', ...stores, '× bare', '× with stores', ...loadHead],
     ...rows.map((row): Cell[] => [
       row.isOurs ? { text: row.name, as: 'good' } : row.name,
       row.cpuUs.median.toFixed(1),
@@ -52,10 +52,16 @@ const peers = (rows: readonly PeerCost[]): Lines => {
       ranged(row.ratio, 2),
       hasStores(row) ? ranged(row.together, 2) : '',
       ...load(row),
-      [row.versions, row.note].filter((part) => part !== undefined).join('; '),
     ]),
   ];
 };
+
+const madeOf = (rows: readonly PeerCost[]): Lines => [
+  ['', 'made of'],
+  ...rows.flatMap(({ name, versions, note }) =>
+    versions === undefined ? [] : [[name, note === undefined ? versions : `${versions}; ${note}`]],
+  ),
+];
 
 const ladder = (steps: readonly Step[]): Lines => {
   const unit = steps[0]?.cpuUs.median ?? NaN;
