@@ -33,4 +33,4 @@ process.once('message', ({ cert, key, jwk }: BareSetting) => {
   const portOf = (server: { address(): unknown }): number => (server.address() as AddressInfo).port; // TCP servers, not pipes
   http2.once('listening', () => process.send?.({ http1: portOf(http1), http2: portOf(http2) } satisfies BarePorts));
 });
-process.once('disconnect', () => process.exit());
+for (const gone of ['disconnect', 'error']) process.once(gone, () => process.exit()); // who started it

@@ -12,12 +12,19 @@ export type Bench = Ending & {
 };
 
 /** Whatever is opened in it is closed at its end, in the reverse order, and also when it is interrupted or fails. */
-export async function withBench<T>(measure: (bench: Bench) => Promise<T>): Promise<T> {
+export async function withBench(measure: (bench: Bench) => Promise<void>): Promise<void> {
   await using held = new AsyncDisposableStack();
   const ended = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
   const until: Ending = { after: (work) => held.defer(async () => work()) };
-  return await measure({ ...until, signal: ended.signal, generator: openGenerator(until, ended.signal), ...teller() });
+  const { tell, step } = teller();
+  try {
+    await measure({ ...until, signal: ended.signal, generator: openGenerator(until, ended.signal), tell, step });
+  } catch (error) {
+    if (!ended.signal.aborted) throw error;
+    tell('interrupted');
+    process.exitCode = 130;
+  }
 }
 
 /** On a terminal the rounds are counted on one line; elsewhere each is a dot. */

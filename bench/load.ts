@@ -53,7 +53,7 @@ const kept = new Map<string, { readonly lines: Line[]; readonly since: number }>
 const KEPT_MS = 20_000;
 
 process.on('message', (order: Order) => void load(order).then((done) => process.send?.(done)));
-process.once('disconnect', () => process.exit());
+for (const gone of ['disconnect', 'error']) process.once(gone, () => process.exit()); // who started it
 
 async function load(order: Order): Promise<Done> {
   const lines = await linesTo(order);

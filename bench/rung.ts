@@ -30,7 +30,7 @@ const body = { logged_in_as: 'testuser' };
 const clock = systemClock();
 
 process.once('message', (setting: RungSetting) => void serve(setting).then((ready) => process.send?.(ready)));
-process.once('disconnect', () => process.exit());
+for (const gone of ['disconnect', 'error']) process.once(gone, () => process.exit()); // who started it
 
 async function serve({ cert, key, built }: RungSetting): Promise<RungReady> {
   const wire = (refusal: WireOptions['refusal']): Wire =>
