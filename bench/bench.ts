@@ -13,18 +13,22 @@ export type Bench = Ending & {
 
 /** Whatever is opened in it is closed at its end, in the reverse order, and also when it is interrupted or fails. */
 export async function withBench(measure: (bench: Bench) => Promise<void>): Promise<void> {
-  await using held = new AsyncDisposableStack();
   const ended = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort(new Error(signal)));
-  const until: Ending = { after: (work) => held.defer(async () => work()) };
   const { tell, step } = teller();
   try {
-    await measure({ ...until, signal: ended.signal, generator: openGenerator(until, ended.signal), tell, step });
+    await withEnding((until) => measure({ ...until, signal: ended.signal, generator: openGenerator(until, ended.signal), tell, step }));
   } catch (error) {
     if (!ended.signal.aborted) throw error;
     tell('interrupted');
     process.exitCode = 130;
   }
+}
+
+/** What is opened for `work` is closed after it. */
+export async function withEnding(work: (until: Ending) => Promise<unknown>): Promise<void> {
+  await using held = new AsyncDisposableStack();
+  await work({ after: (undo) => held.defer(async () => undo()) });
 }
 
 /** On a terminal the rounds are counted on one line; elsewhere each is a dot. */

@@ -1,69 +1,104 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { folderFor } from '../test/support/program.ts';
+import { type Ending, folderFor } from '../test/support/program.ts';
 import { firstSeen, good, refresh, refusals } from './askings.ts';
-import type { Bench } from './bench.ts';
+import { type Bench, withEnding } from './bench.ts';
 import type { Slice } from './generator.ts';
 import { openTree, type Portcullis, repository, seeItCount } from './portcullis.ts';
-import { type Spread, spread } from './spread.ts';
+import { median, type Spread, spread } from './spread.ts';
 
 /** What one version costs for each of the other's microseconds. */
 export type Compared = {
   readonly name: string;
   /** Of the version named, and of the working tree. */
   readonly cpuUs: readonly [Spread, Spread];
-  /** The second over the first, of neighbouring slices. */
+  /** The second over the first, of neighbouring slices; of each round, the median. */
   readonly ratio: Spread;
+  /** What every round says; nothing where they are not of one mind, or too few to mean anything. */
+  readonly verdict?: 'cheaper' | 'dearer';
 };
 
-const WARM_UP_MS = 1_000;
+/** Of a server's first row, until its code is compiled, and of each row after it. */
+const [FIRST_WARM_UP_MS, WARM_UP_MS] = [3_000, 500];
 const SLICE_MS = 100;
+const PAIRS = 10;
+/** So many would agree by chance in one of sixteen comparisons; six, in one of 32. */
+const ENOUGH_ROUNDS = 5;
 
 /**
  * Two versions of the server side by side: what a commit had, and the working tree as it is now. Short slices, one next to
- * the other and each time in the other order, because a machine's speed drifts more than most changes are worth.
+ * the other and each time in the other order, because a machine's speed drifts more than most changes are worth; and new
+ * processes each round, because two of the very same program differ for as long as they live (by 5 to 10 %, as was seen).
  * @param only what is in the name of the rows that are wanted, in any case of letters.
  */
 export async function compare(
   bench: Bench,
   ref: string,
-  { rounds = 40, only = '' }: { rounds?: number | undefined; only?: string | undefined },
+  { rounds = 6, only = '' }: { rounds?: number | undefined; only?: string | undefined },
 ): Promise<Compared[]> {
   const wanted = Object.entries(rows).filter(([name]) => name.toLowerCase().includes(only.toLowerCase()));
   if (wanted.length === 0) throw new Error(`${only} is in none of: ${Object.keys(rows).join('; ')}`);
+  const roots = [checkOut(bench, ref), repository];
   bench.tell(`${ref} as it was beside the working tree`);
+
+  const all: Round[] = [];
+  while (all.length < rounds) {
+    bench.step(all.length + 1, rounds);
+    await withEnding(async (until) => all.push(await takeRound(bench, roots, wanted, until)));
+  }
+  return wanted.map(([name]) => comparedIn(name, all));
+}
+
+/** Of each row pairs of neighbours, in microseconds. */
+type Round = ReadonlyMap<string, readonly (readonly [then: number, now: number])[]>;
+
+async function takeRound(
+  bench: Bench,
+  roots: readonly string[],
+  wanted: readonly (readonly [string, Take])[],
+  until: Ending,
+): Promise<Round> {
   const isShared = wanted.some(([name]) => name.startsWith(SHARED));
   const isEmbedded = wanted.some(([name]) => !name.startsWith(SHARED));
-  const pair: Servers[] = [];
-  for (const root of [checkOut(bench, ref), repository]) {
-    const tree = await openTree(root, bench);
-    const embedded = isEmbedded ? await tree.embedded() : undefined;
-    const shared = isShared ? await tree.shared() : undefined;
-    pair.push({ embedded, shared });
+  const servers = await Promise.all(
+    roots.map(async (root): Promise<Servers> => {
+      const tree = await openTree(root, until);
+      return { embedded: isEmbedded ? await tree.embedded() : undefined, shared: isShared ? await tree.shared() : undefined };
+    }),
+  );
+  const firsts = [true, false].map((isOfShared) => wanted.find(([name]) => name.startsWith(SHARED) === isOfShared));
+  for (const row of wanted) {
+    for (const one of servers) await row[1](bench, one, firsts.includes(row) ? FIRST_WARM_UP_MS : WARM_UP_MS);
   }
-  for (const servers of pair) {
-    for (const [, take] of wanted) await take(bench, servers, WARM_UP_MS);
-    for (const server of [servers.embedded, servers.shared?.instance]) if (server) await seeItCount(server, bench.generator);
+  for (const { embedded, shared } of servers) {
+    for (const server of [embedded, shared?.instance]) if (server) await seeItCount(server, bench.generator);
   }
 
-  const slices = wanted.map(([name]) => ({ name, pairs: [] as (readonly [number, number])[] }));
-  for (let round = 0; round < rounds; round++) {
-    bench.step(round + 1, rounds);
-    for (const [at, [, take]] of wanted.entries()) {
-      const took: number[] = [];
-      for (const which of round % 2 ? [1, 0] : [0, 1]) {
-        const { cpuUs, storesUs } = await take(bench, pair[which]!, SLICE_MS);
-        took[which] = cpuUs + (wanted[at]![0].endsWith(ALL) ? Object.values(storesUs).reduce((all, us) => all + us, 0) : 0);
+  const pairs = new Map(wanted.map(([name]) => [name, [] as [number, number][]]));
+  for (let nth = 0; nth < PAIRS; nth++) {
+    for (const [name, take] of wanted) {
+      const pair: [number, number] = [0, 0];
+      for (const which of nth % 2 ? ([1, 0] as const) : ([0, 1] as const)) {
+        const { cpuUs, storesUs } = await take(bench, servers[which]!, SLICE_MS);
+        pair[which] = cpuUs + (name.endsWith(ALL) ? Object.values(storesUs).reduce((sum, us) => sum + us, 0) : 0);
       }
-      slices[at]!.pairs.push([took[0]!, took[1]!]);
+      pairs.get(name)?.push(pair);
     }
   }
-  return slices.map(({ name, pairs }) => ({
+  return pairs;
+}
+
+function comparedIn(name: string, rounds: readonly Round[]): Compared {
+  const pairs = rounds.map((round) => round.get(name) ?? []);
+  const ratio = spread(pairs.map((of) => median(of.map(([then, now]) => now / then))));
+  const verdict = rounds.length < ENOUGH_ROUNDS ? undefined : ratio.max < 1 ? 'cheaper' : ratio.min > 1 ? 'dearer' : undefined;
+  return {
     name,
-    cpuUs: [spread(pairs.map(([a]) => a)), spread(pairs.map(([, b]) => b))],
-    ratio: spread(pairs.map(([a, b]) => b / a)),
-  }));
+    cpuUs: [spread(pairs.flat().map(([then]) => then)), spread(pairs.flat().map(([, now]) => now))],
+    ratio,
+    ...(verdict && { verdict }),
+  };
 }
 
 type Servers = {

@@ -90,14 +90,14 @@ const beside = (lines: readonly BesideLine[]): Lines => [
 ];
 
 const compared = (rows: readonly Compared[], ref: string): Lines => [
-  ['CPU µs a request', ref, 'now', 'now ÷ then', '19 times of 20', ''],
-  ...rows.map(({ name, cpuUs: [then, now], ratio: { median, sure } }): Cell[] => [
+  ['CPU µs a request', ref, 'now', 'now ÷ then', 'in each round', ''],
+  ...rows.map(({ name, cpuUs: [then, now], ratio: { median, min, max }, verdict }): Cell[] => [
     name,
     then.median.toFixed(1),
     now.median.toFixed(1),
     median.toFixed(3),
-    sure.map((side) => side.toFixed(2)).join('..'),
-    sure[1] < 1 ? { text: 'cheaper', as: 'good' } : sure[0] > 1 ? { text: 'dearer', as: 'bad' } : { text: 'the same', as: 'quiet' },
+    `${min.toFixed(2)}..${max.toFixed(2)}`,
+    verdict === undefined ? { text: 'no telling', as: 'quiet' } : { text: verdict, as: verdict === 'cheaper' ? 'good' : 'bad' },
   ]),
 ];
 
