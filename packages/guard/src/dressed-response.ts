@@ -1,4 +1,7 @@
-import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+
+// An `import` of it would read each of its names, and one of them brings in the client behind `fetch`.
+const { ServerResponse } = process.getBuiltinModule('node:http');
 
 /** What can be told to the head of an answer: a Fastify reply, or a {@link DressedResponse}. */
 export type Head = { header(name: string, value: string): unknown };
