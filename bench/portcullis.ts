@@ -21,11 +21,11 @@ export type Tree = {
   shared(): Promise<{ readonly instance: Portcullis; readonly other: Portcullis }>;
 };
 
-/** Too high to be met, and counted all the same; but for one, of which a single request may pass. */
+/** Too high to be met, and counted all the same, over longer than a run takes; but for one, of which a single request may pass. */
 const limits = {
-  PROTECTED_LIMITS: '1000000000 per minute by ip',
-  AUTH_FAILURE_LIMITS: '1000000000 per minute by ip',
-  REFRESH_LIMITS: '1000000000 per minute by ip',
+  PROTECTED_LIMITS: '1000000000 per day by ip',
+  AUTH_FAILURE_LIMITS: '1000000000 per day by ip',
+  REFRESH_LIMITS: '1000000000 per day by ip',
   LOGOUT_LIMITS: '1 per hour by ip',
   ACCESS_TOKEN_TTL: '24 hours', // a long run does not outlive its tokens
 };

@@ -60,7 +60,7 @@ function withRoute(app: Server, path: string): Server {
   return app;
 }
 
-const LIMIT = '1000000000 per minute by ip';
+const LIMIT = '1000000000 per day by ip';
 
 async function guarded(asks: readonly Asked[], makeWire: (refusal: WireOptions['refusal']) => Wire): Promise<RungReady> {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-'));
