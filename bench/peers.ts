@@ -1,10 +1,10 @@
 import { isPostgresHere } from '../test/support/postgres.ts';
-import type { Ending } from '../test/support/program.ts';
 import { isRedisHere } from '../test/support/redis.ts';
 import { good } from './askings.ts';
 import type { Bench } from './bench.ts';
 import type { Contestant } from './contestant.ts';
 import type { Target } from './generator.ts';
+import { openContestants } from './peers/contestants.ts';
 import { openTree, repository, seeItCount } from './portcullis.ts';
 import { type Cost, costOf, REFERENCE, type Row, startReference, takeRounds } from './reference.ts';
 
@@ -16,7 +16,7 @@ export async function measurePeers(bench: Bench, rounds = 10): Promise<PeerCost[
   const embedded = await tree.embedded();
   const shared = isPostgresHere && isRedisHere ? (await tree.shared()).instance : undefined;
   const reference = await startReference(bench, embedded);
-  const contestants = await openThem(bench);
+  const contestants = await openContestants(bench);
 
   const ours = [
     { name: 'Portcullis, embedded', server: embedded },
@@ -57,8 +57,3 @@ const targetOf = ({ port, ca, host, pids, storePids }: Contestant): Target => ({
 });
 
 /** They have a workspace of their own, which is installed only for this. */
-async function openThem(until: Ending): Promise<Contestant[]> {
-  const where = new URL('peers/contestants.ts', import.meta.url).href;
-  const { openContestants } = (await import(where)) as { openContestants: (until: Ending) => Promise<Contestant[]> }; // what contestant.ts asks of it
-  return openContestants(until);
-}

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Bench, withBench } from './bench.ts';
-import type { BesideLine } from './beside-line.ts';
+import { measureBeside } from './beside.ts';
 import { compare } from './compare.ts';
 import { measureLadder } from './ladder.ts';
 import { aboutMachine, machine } from './machine.ts';
@@ -17,7 +17,7 @@ const HELP = `What it costs. Server CPU time for each request, beside Node's own
 npm run bench                        a protected request, in every setting and refused for every reason (three minutes)
 npm run bench -- --ladder            what each gate adds
 npm run bench -- --compare <commit>  that version beside the working tree
-npm run bench -- --peers             others at the same work (needs npm ci in bench/peers)
+npm run bench -- --peers             others at the same work (installs them, once)
 npm run bench -- --beside            start, memory, latencies under floods and logins
 
   --rounds <n>    more of them: surer, and longer
@@ -72,14 +72,6 @@ async function find(bench: Bench): Promise<Found> {
   }
   if (values.ladder) return { what: 'ladder', ladders: await measureLadder(bench, rounds) };
   if (values.peers) return { what: 'peers', rows: await measurePeers(bench, rounds) };
-  if (values.beside) return { what: 'beside', lines: await beside(bench) };
+  if (values.beside) return { what: 'beside', lines: await measureBeside(bench, bench.tell) };
   return { what: 'requests', rows: await measureRequests(bench, rounds) };
-}
-
-async function beside(bench: Bench): Promise<BesideLine[]> {
-  const where = new URL('beside.ts', import.meta.url).href;
-  const { measureBeside } = (await import(where)) as {
-    measureBeside: (until: Bench, tell: (line: string) => void) => Promise<BesideLine[]>;
-  };
-  return measureBeside(bench, bench.tell);
 }
