@@ -84,7 +84,7 @@ async function openInstance(t: TestContext, store: SqlStore, redis: Redis) {
   const up = async (): Promise<void> => {
     await until(async () => {
       await Promise.try(revocations.look).catch(() => {}); // a link that has just broken may not know it yet
-      return mayForget() !== undefined || revocations.isBelieved();
+      return link.isUp() && (mayForget() !== undefined || revocations.isBelieved());
     });
   };
   await up();
