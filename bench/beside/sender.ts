@@ -13,7 +13,7 @@ export type Order = {
   readonly lines: number;
   /** So many a second, each at its time, whether or not answers have come; without it each line sends when it has its answer. */
   readonly rate?: number;
-  /** How long a line rests that was told to come again later. Default: not at all. */
+  /** How long a line rests that was told to come again later, on average. Default: not at all. */
   readonly restMs?: number;
   readonly forMs: number;
 };
@@ -76,7 +76,7 @@ async function send(order: Order): Promise<Sent> {
       lines.map(async (line) => {
         while (performance.now() < until) {
           const status = await ask(line, performance.now());
-          if (status >= 429 && order.restMs) await new Promise((next) => setTimeout(next, order.restMs));
+          if (status >= 429 && order.restMs) await new Promise((next) => setTimeout(next, (0.5 + Math.random()) * order.restMs!));
         }
       }),
     );
