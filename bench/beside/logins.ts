@@ -8,6 +8,8 @@ import { spread, times } from './spread.ts';
 const RUNS = 5;
 const RUN_MS = 3_000;
 const WAITING = 200;
+/** All 200 come at once; from then on those who are told to come later come one by one. */
+const SETTLE_MS = 1_000;
 
 /** What `GET /protected` feels while 200 clients log in, again and again; who is told to come later does, after a second. */
 export async function loginLines(until: Ending, tell: (text: string) => void): Promise<BesideLine[]> {
@@ -29,8 +31,8 @@ export async function loginLines(until: Ending, tell: (text: string) => void): P
   const runs = await times(RUNS, async (run) => {
     tell(`logins, run ${run + 1} of ${RUNS}`);
     const quiet = await calm();
-    const logging = many({ ...logins, forMs: RUN_MS + 300 });
-    await new Promise((next) => setTimeout(next, 200));
+    const logging = many({ ...logins, forMs: SETTLE_MS + RUN_MS + 300 });
+    await new Promise((next) => setTimeout(next, SETTLE_MS));
     const busy = await calm();
     done += (await logging).statuses[200] ?? 0;
     return { quiet, busy };
@@ -45,7 +47,7 @@ export async function loginLines(until: Ending, tell: (text: string) => void): P
       runs.map((run) => run.busy),
       {
         bar: Math.max(3 * median(quiet), 10),
-        note: `${Math.round(done / RUNS / (RUN_MS / 1_000))} logins a second done beside it`,
+        note: `${Math.round(done / RUNS / ((SETTLE_MS + RUN_MS) / 1_000))} logins a second done beside it`,
       },
     ),
   ];
