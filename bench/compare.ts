@@ -133,7 +133,11 @@ const rows: Readonly<Record<string, Take>> = {
   [`${SHARED}: GET /protected`]: shared(good),
   [`${SHARED}: GET /protected, ${ALL}`]: shared(good),
   [`${SHARED}: first seen, issued by another`]: async ({ generator }, { shared }, forMs) =>
-    generator.slice(shared!.instance, firstSeen((await refresh(shared!.other, generator, forMs * 3)).given.access), forMs * 3),
+    generator.slice(
+      shared!.instance,
+      firstSeen((await refresh(shared!.other, generator, forMs * 3, shared!.other.refresh.length)).given.access),
+      forMs * 3,
+    ),
   [`${SHARED}: 401, revoked`]: shared(refusals.revoked),
   [`${SHARED}: POST /refresh, ${ALL}`]: ({ generator }, { shared }, forMs) => refresh(shared!.instance, generator, forMs * 2),
 };

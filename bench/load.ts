@@ -23,7 +23,7 @@ export type Order = {
 
 /**
  * `in turn`: each request takes the next token, and after the last the first again. `once`: the order ends with the last.
- * `renew`: each connection has a refresh token of its own and goes on with what it is given for it; those without one rest.
+ * `renew`: each connection has refresh tokens of its own, in turn, and goes on with what it is given for each; those without one rest.
  */
 export type Bearers = { readonly tokens: readonly string[]; readonly taken: 'in turn' | 'once' | 'renew' };
 
@@ -71,7 +71,8 @@ async function load(order: Order): Promise<Done> {
     if (working) setImmediate(stayAwake);
   })();
   await Promise.all(
-    lines.slice(0, taken === 'renew' ? tokens.length : lines.length).map(async (line, own) => {
+    lines.slice(0, taken === 'renew' ? tokens.length : lines.length).map(async (line, first) => {
+      let own = first;
       for (let at = began; at < began + order.forMs && asked < most;) {
         const nth = asked++;
         const { status, text } = await line.ask(order, taken === 'renew' ? owned[own] : tokens[nth % tokens.length]);
@@ -83,6 +84,7 @@ async function load(order: Order): Promise<Done> {
         const given = JSON.parse(text.slice(text.indexOf('\r\n\r\n'))) as { access_token: string; refresh_token: string };
         access.push(given.access_token);
         owned[own] = given.refresh_token;
+        own = own + lines.length < owned.length ? own + lines.length : first;
       }
     }),
   );
