@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { alice, openSharedCluster } from './support/cluster.ts';
@@ -90,6 +94,54 @@ describe('a token that another instance has minted', { skip }, () => {
       assert.equal((await other.ask('GET', '/protected', { bearer })).status, 200);
     const { verified, known } = await since(other, before);
     assert.deepEqual({ verified, known }, { verified: 1, known: 1 });
+  });
+
+  test('who hears all that Redis is asked, and may write there, has no token of his own believed', async () => {
+    const { one, other, redis, tokenAt } = house;
+    const [header, claims = ''] = (await tokenAt(one)).split('.');
+    const wished = { ...JSON.parse(Buffer.from(claims, 'base64url').toString()), username: 'root', exp: 253_402_300_799 };
+    const forged = [header, Buffer.from(JSON.stringify(wished)).toString('base64url'), 'AAAA'].join('.');
+    const monitor = spawn('redis-cli', ['-p', String(redis.port), 'monitor'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    let heard = '';
+    monitor.stdout.on('data', (chunk) => {
+      heard += chunk;
+    });
+    await until(() => heard.includes('OK'));
+    assertRefused(await other.ask('GET', '/protected', { bearer: forged }), 'token_invalid');
+    await until(() => heard.includes(':token:'));
+    monitor.kill();
+    await once(monitor, 'close');
+    const line = heard.split('\n').find((one) => one.includes(':token:')) ?? '';
+    const words = [...line.matchAll(/"([^"]*)"/g)].map(([, word = '']) => word);
+    const place = words.find((word) => word.includes(':token:')) ?? '';
+    const asked = words.filter((word) => /^[\w-]{8,43}$/.test(word));
+    assert.ok(asked.length > 0, line);
+    const before = await believed(other);
+    for (const word of asked)
+      for (const mark of [word, word.padEnd(43, 'A'), word + word.slice(0, 27)]) {
+        await redis.tell('set', place, mark);
+        assertRefused(await other.ask('GET', '/protected', { bearer: forged }), 'token_invalid');
+      }
+    assert.deepEqual(await since(other, before), { verified: 0, known: 0 });
+    await redis.tell('del', place);
+  });
+
+  test('a refusal names him who is known, at his first request here', async () => {
+    const { settings, start, one, tokenAt } = house;
+    const limited = await start('named', { settings: { ...settings, PROTECTED_LIMITS: '1 per hour by caller; 1000 per hour by ip' } });
+    await until(() => limited.output().includes('sessions are asked of Redis'));
+    const [first, second] = [await tokenAt(one), await tokenAt(one)];
+    assert.equal((await limited.ask('GET', '/protected', { bearer: first })).status, 200);
+    assertRefused(await limited.ask('GET', '/protected', { bearer: second }), 'rate_limited');
+    const log = () => readFileSync(join(limited.folder, 'security.log'), 'utf8');
+    await until(() => log().includes('rate_limited'));
+    const { sid } = JSON.parse(Buffer.from(second.split('.')[1] ?? '', 'base64url').toString());
+    assert.ok(
+      log()
+        .split('\n')
+        .some((line) => line.includes('rate_limited') && line.includes(sid)),
+    );
+    await limited.stop();
   });
 
   test('what somebody else has written where marks are makes no token known, and refuses no good one', async () => {

@@ -17,6 +17,8 @@ export function ledgerConformance(
   on: { make: (more?: { now?: () => number }) => RedisLedger; forget: () => Promise<unknown> },
 ): void {
   suite(name, () => {
+    const [m1, m2] = ['1'.padEnd(43, 'm'), '2'.padEnd(43, 'm')];
+
     test('a living session pays all, a revoked one only what it owes for its address', async () => {
       const [byIp, byCaller] = chargesOf('3 per minute by ip; 2 per minute by caller', 'address', 'user');
       const ledger = on.make();
@@ -59,35 +61,43 @@ export function ledgerConformance(
       const ledger = on.make();
       const left = async () => [remaining(await ledger.peek([byIp])), remaining(await ledger.peek([byCaller]))];
       const ask = (mark: string, sessionId = 'ses_1') => ledger.takeForKnown(mark, sessionId, [byIp], [byCaller]);
-      assert.equal(await ask('m1'), undefined, 'nobody has told of it');
-      await ledger.mark('ses_1', 'm1', 60_000);
-      assert.equal(await ask('m2'), undefined);
-      assert.equal(await ask('m'), undefined);
-      assert.equal(await ask('m1', 'ses_2'), undefined, 'of another session');
+      assert.equal(await ask(m1), undefined, 'nobody has told of it');
+      await ledger.mark('ses_1', m1, 60_000);
+      assert.equal(await ask(m2), undefined);
+      assert.equal(await ask('x'), undefined);
+      assert.equal(await ask(m1, 'ses_2'), undefined, 'of another session');
       assert.deepEqual(await left(), [3, 2]);
 
-      assert.deepEqual([(await ask('m1'))?.revoked, await left()], [false, [2, 1]]);
-      await ledger.mark('ses_1', 'm2', 60_000);
-      assert.equal(await ask('m1'), undefined, 'only the last one is known');
-      assert.deepEqual([(await ask('m2'))?.revoked, await left()], [false, [1, 0]]);
-      const over = await ask('m2');
+      assert.deepEqual([(await ask(m1))?.revoked, await left()], [false, [2, 1]]);
+      await ledger.mark('ses_1', m2, 60_000);
+      assert.equal(await ask(m1), undefined, 'only the last one is known');
+      assert.deepEqual([(await ask(m2))?.revoked, await left()], [false, [1, 0]]);
+      const over = await ask(m2);
       assert.equal(over && !over.verdict.allowed && over.verdict.refusedBy.rule, byCaller.rule);
 
       await ledger.revoke('ses_1', 60_000);
-      const revoked = await ask('m2');
+      const revoked = await ask(m2);
       assert.deepEqual([revoked?.revoked, revoked?.verdict.allowed, await left()], [true, true, [0, 0]]);
+    });
+
+    test('who has put the part of a mark that is asked for has not put the mark', async () => {
+      const ledger = on.make();
+      await ledger.mark('ses_1', m1, 60_000);
+      for (const near of [`${m1.slice(0, 42)}x`, m1.slice(0, 42), `${m1}m`, m1.slice(0, 16), m1.slice(0, 17)])
+        assert.equal(await ledger.takeForKnown(near, 'ses_1', [], []), undefined, near);
+      assert.ok(await ledger.takeForKnown(m1, 'ses_1', [], []));
     });
 
     test('a mark goes by itself, is never there for no time, and says the generation like any answer', async () => {
       const ledger = on.make();
       const claimed = await ledger.claim('g1', 7);
-      await ledger.mark('ses_1', 'm1', 150);
-      await ledger.mark('ses_2', 'm1', 0);
-      const said = await ledger.takeForKnown('m1', 'ses_1', [], []);
+      await ledger.mark('ses_1', m1, 150);
+      await ledger.mark('ses_2', m1, 0);
+      const said = await ledger.takeForKnown(m1, 'ses_1', [], []);
       assert.equal(said?.generation, claimed[said?.bucket ?? -1]);
-      assert.equal(await ledger.takeForKnown('m1', 'ses_2', [], []), undefined);
+      assert.equal(await ledger.takeForKnown(m1, 'ses_2', [], []), undefined);
       await wait(200);
-      assert.equal(await ledger.takeForKnown('m1', 'ses_1', [], []), undefined);
+      assert.equal(await ledger.takeForKnown(m1, 'ses_1', [], []), undefined);
     });
 
     test('a revocation goes by itself, and not before its time', async () => {

@@ -197,7 +197,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
         pay,
       );
     };
-    return andThen(on.limiter.check(byIp, at), () => (on.limiter.countForKnown ? enterKnown(request, at, byIp, enter) : enter()));
+    return andThen(on.limiter.check(byIp, at), () => (on.limiter.takeForKnown ? enterKnown(request, at, byIp, enter) : enter()));
   }
 
   /**
@@ -206,18 +206,19 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    */
   function enterKnown(request: Guarded, at: Place, byIp: readonly Charge[], enter: () => Soon<Caller | Problem>): Soon<Caller | Problem> {
     const found = findToken(request, 'access');
-    if ('problem' in found || !on.limiter.countForKnown) return enter();
+    if ('problem' in found || !on.limiter.takeForKnown) return enter();
     const { token } = found;
     const shown = on.tokens.unseen?.(token);
     if (!shown) return enter();
     const { caller, mark } = shown;
     const strange = strangePage(request, caller);
     const byCaller = strange ? [] : charges(callerRules, caller.userId);
-    return andThen(on.limiter.countForKnown(mark, caller.sessionId, byIp, byCaller, at), (revoked) => {
-      if (revoked === undefined) return enter();
+    return andThen(on.limiter.takeForKnown(mark, caller.sessionId, byIp, byCaller), (said) => {
+      if (!said) return enter();
       on.tokens.remember?.(token);
-      request[kState].caller = caller;
-      return believe(token, caller, Promise.resolve(revoked), strange);
+      request[kState].caller = caller; // from here on refusals name him
+      on.limiter.admit(said.verdict, at);
+      return believe(token, caller, Promise.resolve(said.revoked), strange);
     });
   }
 

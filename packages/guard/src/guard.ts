@@ -147,6 +147,9 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   if (app.printRoutes() !== NO_ROUTES)
     throw new Error('register the guard before any route, and await it: what was there before it has no gate');
   const problems: ProblemTable = { ...guardProblems, ...on.problems };
+  for (const [code, { challenge, msg, title }] of Object.entries(problems))
+    if (challenge && !/^[ !#-[\]-~]*$/.test(msg ?? title))
+      throw new Error(`the words of the problem ${code} go into a header: plain ones only`);
   const { ipv6Prefix = 64 } = on;
   if (!Number.isInteger(ipv6Prefix) || ipv6Prefix < 32 || ipv6Prefix > 128) throw new Error('ipv6Prefix is a whole number from 32 to 128');
   const clock = on.clock ?? systemClock();

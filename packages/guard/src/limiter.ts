@@ -13,10 +13,10 @@ export interface Limiter {
   count(asked: readonly Charge[], at: Place): Soon<void>;
   /** The same, and whether the session is revoked: then it counts on `always` alone. */
   countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean>;
-  /** The same by the mark of a token; `undefined`, with nothing counted, where nobody knows it. Left out where nobody keeps marks. */
-  countForKnown:
-    | ((mark: string, sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place) => Soon<boolean | undefined>)
-    | undefined;
+  /** Counts for a token by its mark, and leaves the verdict to {@link admit}. Left out where nobody keeps marks. */
+  takeForKnown: Counters['takeForKnown'];
+  /** Tells of a verdict, or refuses by it. */
+  admit(verdict: Verdict, at: Place): void;
   /** What a failed authentication pays, whatever the route. */
   countFailure(at: Place): Soon<void>;
 }
@@ -31,7 +31,6 @@ export type Place = {
 export type LimiterOptions = { readonly counters: Counters; readonly revocations: Revocations; readonly failureRules: readonly Rule[] };
 
 export function limiter({ counters, revocations, failureRules }: LimiterOptions): Limiter {
-  const takeForKnown = counters.takeForKnown?.bind(counters);
   const count: Limiter['count'] = (asked, at) => andThen(counters.take(asked), (verdict) => admit(verdict, at));
 
   return {
@@ -52,13 +51,8 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
       );
       return andThen(asked, (revoked) => andThen(count(revoked ? always : [...always, ...ifLiving], at), () => revoked));
     },
-    countForKnown: takeForKnown
-      ? (mark, sessionId, always, ifLiving, at) =>
-          andThen(takeForKnown(mark, sessionId, always, ifLiving), (said) => {
-            if (said) admit(said.verdict, at);
-            return said?.revoked;
-          })
-      : undefined,
+    takeForKnown: counters.takeForKnown?.bind(counters),
+    admit,
     countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refuseIf(verdict, at)),
   };
 

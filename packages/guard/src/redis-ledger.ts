@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Charge, Counters, Verdict } from './counters.ts';
 import { inOneTrip } from './in-one-trip.ts';
 import type { Rule } from './limit.ts';
@@ -25,7 +25,7 @@ export interface RedisLedger extends Counters {
   takeFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer>;
   /** The same, where the session's last token has this mark; `undefined` where it has another or none: then nothing is counted. */
   takeForKnown(mark: string, sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer | undefined>;
-  /** Notes the mark of a session's last token, for so long. It proves nothing to whoever can read it, and nobody else can make one. */
+  /** Notes the mark of a session's last token, for so long: longer than {@link ASKED} characters, and nobody else can work it out. */
   mark(sessionId: string, mark: string, forMs: number): Promise<void>;
   /** Notes that the session is revoked, for so long. */
   revoke(sessionId: string, forMs: number): Promise<void>;
@@ -60,7 +60,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
   /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
   const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hashOf(who)}}:${factsOf(rule).hash}`;
   const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${bucketOf(sessionId)}}:${sessionId}`;
-  const markKey = (sessionId: string): string => `${on.prefix}:token:{r${bucketOf(sessionId)}}:${sessionId}`;
+  const markKey = (sessionId: string): string => `${on.prefix}:token:{r${bucketOf(sessionId)}}:${hashed(sessionId)}`; // of a living one, nobody needs the id
   const generationKey = (bucket: number): string => `${on.prefix}:generation:{r${bucket}}`;
 
   const known = new WeakMap<Rule, Facts>();
@@ -72,8 +72,9 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
   }
 
   const hashes = recentMap<string, string>(10_000);
-  /** Several limits count by the same address, and he who asks once asks again. */
+  /** Several limits count by the same address, and he who asks once asks again. What is longer than that, somebody may have made up. */
   function hashOf(who: string): string {
+    if (who.length > 64) return hashed(who);
     let found = hashes.get(who);
     if (found === undefined) hashes.set(who, (found = hashed(who)));
     return found;
@@ -89,7 +90,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     for (const { mode, charges, session } of questions) {
       if (session) keys.push(generationKey(bucketOf(session.id)), revokedKey(session.id));
       if (session?.mark) keys.push(markKey(session.id));
-      args.push(mode, session ? String(session.paysOnceRevoked) : '', session?.mark ?? '', String(charges.length));
+      args.push(mode, session ? String(session.paysOnceRevoked) : '', session?.mark?.slice(0, ASKED) ?? '', String(charges.length));
       for (const charge of charges) {
         keys.push(keyOf(charge));
         args.push(factsOf(charge.rule).max, factsOf(charge.rule).windowMs);
@@ -105,7 +106,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
 
   async function isKnown(mark: string, id: string): Promise<boolean> {
     const answer = await toRedis({ mode: 'peek', charges: [], session: { id, mark, paysOnceRevoked: 0 } });
-    return !isUnknown(answer) && (read([], answer) ?? odd()) !== undefined;
+    return isOf(mark, answer) && (read([], answer) ?? odd()) !== undefined;
   }
 
   function odd(): never {
@@ -148,7 +149,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
       const answer = await toRedis({ mode: 'take', charges, session: { id, mark, paysOnceRevoked: first.length } });
-      if (isUnknown(answer)) return undefined;
+      if (!isOf(mark, answer)) return undefined;
       const { verdict, revoked, generation } = read(charges, answer) ?? odd();
       return { verdict, revoked, generation, bucket: bucketOf(id) };
     },
@@ -208,7 +209,17 @@ function read(charges: readonly Charge[], answer: unknown): (Said & Part) | unde
   };
 }
 
-/** It is not the session's last token, or nobody has told of that one. */
-const isUnknown = (answer: unknown): boolean => Array.isArray(answer) && answer[0] === 2;
+/**
+ * So much of a mark is asked for; Redis must say the rest. A mark is worked out for whatever token comes, so a whole one in the
+ * question would tell whoever listens to Redis what to write there for a token of his own.
+ */
+const ASKED = 16;
+
+/** Whether Redis has kept this very mark: else it is not the session's last token, or nobody has told of it. */
+function isOf(mark: string, answer: unknown): boolean {
+  if (!Array.isArray(answer) || answer[0] === 2) return false;
+  const [said, due] = [Buffer.from(String(answer[6])), Buffer.from(mark.slice(ASKED))];
+  return due.length > 0 && said.length === due.length && timingSafeEqual(said, due);
+}
 
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;

@@ -4,11 +4,12 @@
  *
  * KEYS, for each question: with a session its generation and its revocation, and with a mark where that of its last token is;
  * then a counter for each charge. ARGV: epoch milliseconds, or '' for Redis's own; then for each question `peek`, `take`, or `lend`
- * for a take that may be taken back; with a session how many charges it pays once it is revoked, else ''; the mark that its last
- * token must have, or ''; how many charges there are; and for each its limit's max and window.
+ * for a take that may be taken back; with a session how many charges it pays once it is revoked, else ''; how the mark of its last
+ * token must begin, or ''; how many charges there are; and for each its limit's max and window.
  *
- * Answers, for each question: 1 or 0 for admitted or not, 2 for another mark, and nothing is counted; of which charge it speaks, from 1, 0 without any; what remains there;
- * how long until more does; the generation; 1 for revoked; and what was lent, for each charge under which time.
+ * Answers, for each question: 1 or 0 for admitted or not, 2 for another mark, and nothing is counted; of which charge it speaks,
+ * from 1, 0 without any; what remains there; how long until more does; the generation; 1 for revoked; then with a mark the rest of
+ * it, or what was lent, for each charge under which time.
  */
 export const COUNT = `
 local now = tonumber(ARGV[1])
@@ -81,7 +82,7 @@ local answers = {}
 while arg <= #ARGV do
   local mode, always, mark, charges = ARGV[arg], tonumber(ARGV[arg + 1]), ARGV[arg + 2], tonumber(ARGV[arg + 3])
   arg = arg + 4
-  local generation, revoked, paid, isKnown = '', 0, charges, true
+  local generation, revoked, paid, isKnown, rest = '', 0, charges, true, nil
   if always then
     generation = redis.call('GET', KEYS[key]) or ''
     revoked = redis.call('EXISTS', KEYS[key + 1])
@@ -89,10 +90,14 @@ while arg <= #ARGV do
     key = key + 2
   end
   if mark ~= '' then
-    isKnown = redis.call('GET', KEYS[key]) == mark
+    local kept = redis.call('GET', KEYS[key]) or ''
+    isKnown = string.sub(kept, 1, #mark) == mark
+    rest = string.sub(kept, #mark + 1)
     key = key + 1
   end
-  answers[#answers + 1] = isKnown and count(mode, paid, generation, revoked) or { 2, 0, 0, 0, generation, revoked }
+  local answer = isKnown and count(mode, paid, generation, revoked) or { 2, 0, 0, 0, generation, revoked }
+  if isKnown and rest then answer[7] = rest end
+  answers[#answers + 1] = answer
   key, arg = key + charges, arg + 2 * charges
 end
 return answers

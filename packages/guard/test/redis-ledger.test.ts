@@ -54,6 +54,25 @@ suite('one trip', { skip: !redis }, () => {
     }
     assert.equal(told.length, 18);
   });
+
+  test('a Redis that says it knows a token, and cannot say how its mark ends, knows none', async () => {
+    const mark = 'm'.repeat(16).padEnd(43, 'r');
+    for (const isCluster of [false, true]) {
+      let asked = '';
+      const saying = (rest: unknown) =>
+        newLedger({
+          isCluster,
+          run: async (_, keys, args) => {
+            asked += [...keys, ...args].join(' ');
+            return [[1, 0, 0, 0, '', 0, rest]];
+          },
+        });
+      for (const rest of ['', undefined, null, 1, 'x'.repeat(27), mark, mark.slice(0, 27), [mark.slice(16)].concat('')])
+        assert.equal(await saying(rest).takeForKnown(mark, 'ses_1', [], []), undefined, String(rest));
+      assert.ok(!asked.includes('r'.repeat(5)), 'nor is it told');
+      assert.ok(await saying(mark.slice(16)).takeForKnown(mark, 'ses_1', [], []));
+    }
+  });
 });
 
 suite('what was lent in several places', { skip: !redis }, () => {

@@ -26,7 +26,10 @@ export function addOpenApi(app: Server, issuer: string, { cookies }: { cookies: 
       },
     },
     async (_, reply) => {
-      text ??= write();
+      text ??= write().catch((error: unknown) => {
+        text = undefined; // what was in the way may pass
+        throw error;
+      });
       // It was made here, from our own schemas: another look at it would change nothing.
       return reply
         .header('content-type', 'application/json; charset=utf-8')
