@@ -53,10 +53,13 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
   if (!row) throw new Error(`no row for the problem ${problem.code}`);
   const head = headOf(reply);
   // A handler may have said otherwise before it failed.
-  for (const name of ['www-authenticate', 'retry-after']) if (reply.hasHeader(name)) reply.removeHeader(name);
+  const tell = (name: string, value: string): void => {
+    if (reply.hasHeader(name)) reply.removeHeader(name);
+    head.header(name, value);
+  };
   if (reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
-  if (row.status === 401 || row.challenge) head.header('www-authenticate', challenge(row, problem));
-  if (problem.extra.retryAfterS !== undefined) head.header('retry-after', String(problem.extra.retryAfterS));
+  if (row.status === 401 || row.challenge) tell('www-authenticate', challenge(row, problem));
+  if (problem.extra.retryAfterS !== undefined) tell('retry-after', String(problem.extra.retryAfterS));
   if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection'); // Fastify's, on a body too large; HTTP/2 knows no such header
   reply
     .code(row.status)

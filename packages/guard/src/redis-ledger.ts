@@ -23,7 +23,7 @@ export interface RedisLedger extends Counters {
    * nothing: what one charge refuses counts on none.
    */
   takeFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer>;
-  /** The same, where the session's last token has this mark; `undefined` where it has another or none: then nothing is counted. */
+  /** The same, where the session's last token has this mark; `undefined` where it has another or none: then nothing is counted, unless who writes to Redis has put the beginning of this one there. */
   takeForKnown(mark: string, sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer | undefined>;
   /** Notes the mark of a session's last token, for so long: longer than {@link ASKED} characters, and nobody else can work it out. */
   mark(sessionId: string, mark: string, forMs: number): Promise<void>;

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { suite, test, type TestContext } from 'node:test';
 import Fastify from 'fastify';
 import { attire, DressedResponse } from '../src/dressed-response.ts';
-import { fixedKeys, guard, manualClock, memoryCounters, open, accessTokens } from '../src/index.ts';
+import { accessTokens, fixedKeys, guard, manualClock, memoryCounters, open, Problem } from '../src/index.ts';
 
 const worn = attire({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
 
@@ -60,7 +60,7 @@ suite('an answer that wears its headers', () => {
   test('with the guard it says the same as any other answer, but for the order', async (t) => {
     const plain = await guarded(t, {});
     const dressed = await guarded(t, { ServerResponse: DressedResponse });
-    for (const path of ['/open', '/own', '/nothing', '/fails']) {
+    for (const path of ['/open', '/own', '/nothing', '/fails', '/busy', '/bad']) {
       const [a, b] = [await plain(path), await dressed(path)];
       assert.deepEqual(b, a, path);
       assert.ok(
@@ -68,6 +68,10 @@ suite('an answer that wears its headers', () => {
         path,
       );
     }
+    const of = async (path: string, header: string) => (await dressed(path)).filter(([name]) => name === header).map(([, value]) => value);
+    assert.deepEqual(await of('/busy', 'retry-after'), ['1'], "the problem's own word stands");
+    assert.deepEqual(await of('/bad', 'retry-after'), ['7'], 'what it has no word for is left');
+    assert.match((await of('/bad', 'www-authenticate')).join(), /^Bearer realm="portcullis", error="invalid_token", [^,]*$/);
   });
 });
 
@@ -95,6 +99,14 @@ async function guarded(t: TestContext, http: object): Promise<(path: string) => 
   const config = { access: open() };
   app.get('/open', { config }, () => ({ ok: true }));
   app.get('/own', { config }, (_, reply) => reply.header('Cache-Control', 'max-age=60').send('own'));
+  app.get('/busy', { config }, (_, reply) => {
+    reply.header('retry-after', '99999');
+    throw new Problem('unavailable', undefined, { retryAfterS: 1 });
+  });
+  app.get('/bad', { config }, (_, reply) => {
+    reply.header('www-authenticate', 'Basic realm="x"').header('retry-after', '7');
+    throw new Problem('token_invalid');
+  });
   app.get('/fails', { config }, (_, reply) => {
     reply.header('cache-control', 'max-age=60');
     throw new Error('a fault');
