@@ -30,7 +30,7 @@ export function keysConformance(
       assert.equal(await keys.add(newKey('A', 1)), 'added');
     });
 
-    test('the version grows with each change, also within a transaction, and only once that is done', async (t) => {
+    test('the version grows with each change, also within a transaction, and only once that is done; what changes nothing leaves it', async (t) => {
       const { keys, together } = await make(t);
       let before = await keys.version();
       const grows = async (): Promise<void> => {
@@ -52,6 +52,16 @@ export function keysConformance(
       });
       await assert.rejects(undone, /undone/);
       assert.equal(await keys.version(), before);
+
+      await keys.add(newKey('d', 5));
+      await grows();
+      assert.equal(await keys.add(newKey('a', 1)), 'present');
+      assert.equal(await keys.add(newKey('z', 1), ALWAYS), 'present');
+      assert.equal(await keys.compromise('a', 4), 'already');
+      assert.equal(await keys.compromise('z', 4), 'unknown');
+      assert.equal(await keys.reseal('z', 'one', 'another'), 'changed');
+      for (const kid of ['a', 'z']) await keys.remove(kid);
+      assert.equal(await keys.version(), before, 'several that start at once all try to make the first key');
     });
 
     test('always: only where there is no key at all', async (t) => {

@@ -27,7 +27,7 @@ export interface Keys {
   add(key: StoredKey, unless?: Span): Promise<'added' | 'present'>;
   /** In the order in which they sign. */
   list(): Promise<StoredKey[]>;
-  /** Grows with each change of a key. */
+  /** Grows with each change of a key, and only then. */
   version(): Promise<number>;
   /** Takes the key away; a compromised one stays. */
   remove(kid: string): Promise<void>;

@@ -5,11 +5,15 @@ import type { Locks } from './locks.ts';
 import type { Schema } from './schema.ts';
 
 export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
-  /** One at a time, and told to every process that shares the store: in the same transaction, so that none hears of it too early or never. */
-  function change<T>(work: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
+  /**
+   * One at a time, and told to every process that shares the store: in the same transaction, so that none hears of it too early
+   * or never. Of what changed nothing nobody is told: until all have looked, they ask the store about each session.
+   */
+  function change<T>(work: (db: Kysely<Schema>) => Promise<readonly [T, rows: bigint]>): Promise<T> {
     const alone = async (transaction: Kysely<Schema>): Promise<T> => {
       await locks.keys?.execute(transaction);
-      const result = await work(transaction);
+      const [result, rows] = await work(transaction);
+      if (rows === 0n) return result;
       await transaction
         .updateTable('marks')
         .set((eb) => ({ value: eb('value', '+', 1) }))
@@ -31,7 +35,7 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
         select ${key.kid}, ${key.alg}, ${key.origin}, cast(${key.createdAt} as bigint), cast(${key.activeFrom} as bigint),
           ${key.publicJwk ?? null}, ${key.sealedPrivateJwk}
         where not exists (select 1 from keys where kid = ${key.kid}) ${noneBegins}`.execute(transaction);
-        return numAffectedRows === 1n ? 'added' : 'present';
+        return [numAffectedRows === 1n ? 'added' : 'present', numAffectedRows ?? 0n];
       }),
 
     version: async () => (await db.selectFrom('marks').select('value').where('name', '=', 'keys').executeTakeFirst())?.value ?? 0,
@@ -59,7 +63,12 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
 
     remove: (kid) =>
       change(async (transaction) => {
-        await transaction.deleteFrom('keys').where('kid', '=', kid).where('compromised_at', 'is', null).execute();
+        const { numDeletedRows } = await transaction
+          .deleteFrom('keys')
+          .where('kid', '=', kid)
+          .where('compromised_at', 'is', null)
+          .executeTakeFirst();
+        return [undefined, numDeletedRows];
       }),
 
     compromise: (kid, at) =>
@@ -70,8 +79,9 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
           .where('kid', '=', kid)
           .where('compromised_at', 'is', null)
           .executeTakeFirst();
-        if (numUpdatedRows > 0n) return 'compromised';
-        return (await transaction.selectFrom('keys').select('kid').where('kid', '=', kid).executeTakeFirst()) ? 'already' : 'unknown';
+        if (numUpdatedRows > 0n) return ['compromised', numUpdatedRows];
+        const isThere = await transaction.selectFrom('keys').select('kid').where('kid', '=', kid).executeTakeFirst();
+        return [isThere ? 'already' : 'unknown', 0n];
       }),
 
     reseal: (kid, from, to) =>
@@ -82,7 +92,7 @@ export function sqlKeys(db: Kysely<Schema>, locks: Locks): Keys {
           .where('kid', '=', kid)
           .where('sealed_private_jwk', '=', from)
           .executeTakeFirst();
-        return numUpdatedRows > 0n ? 'resealed' : 'changed';
+        return [numUpdatedRows > 0n ? 'resealed' : 'changed', numUpdatedRows];
       }),
   };
 }
