@@ -84,7 +84,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
   type Question = { readonly mode: 'peek' | 'take' | 'lend'; readonly charges: readonly Charge[]; readonly session?: Session | undefined };
 
   /** In a cluster the keys of two questions are in two places, so each goes for itself. */
-  const toRedis = inOneTrip<Question, unknown>(on.isCluster ? 1 : MOST_IN_A_TRIP, async (questions) => {
+  const toRedis = inOneTrip<Question, unknown>({ most: on.isCluster ? 1 : MOST_IN_A_TRIP, patienceMs: PATIENCE_MS }, async (questions) => {
     const keys: string[] = [];
     const args = [on.now ? String(on.now()) : ''];
     for (const { mode, charges, session } of questions) {
@@ -100,9 +100,9 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     return Array.isArray(answers) && answers.length === questions.length ? answers : odd();
   });
 
-  async function count(mode: Question['mode'], charges: readonly Charge[], session?: Session): Promise<Said & Part> {
-    return read(charges, await toRedis({ mode, charges, session })) ?? odd();
-  }
+  // What every request waits for is a promise each, and no async function: those cost several, and a turn of the queue for each.
+  const count = (mode: Question['mode'], charges: readonly Charge[], session?: Session): Promise<Said & Part> =>
+    toRedis({ mode, charges, session }).then((answer) => read(charges, answer) ?? odd());
 
   async function isKnown(mark: string, id: string): Promise<boolean> {
     const answer = await toRedis({ mode: 'peek', charges: [], session: { id, mark, paysOnceRevoked: 0 } });
@@ -128,14 +128,21 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     return apart ? apart[mode](charges) : (await count(mode, charges)).verdict;
   }
 
-  async function takeFor(id: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer> {
+  function takeFor(id: string, always: readonly Charge[], ifLiving: readonly Charge[]): Promise<Answer> {
     const first = distinct(always);
     const charges = distinct([...first, ...ifLiving]);
-    const bucket = bucketOf(id);
     if (apart)
-      return { ...(await apart.takeFor(count('peek', [], { id, paysOnceRevoked: 0 }), first, charges.slice(first.length))), bucket };
-    const { verdict, revoked, generation } = await count('take', charges, { id, paysOnceRevoked: first.length });
-    return { verdict, revoked, generation, bucket };
+      return apart
+        .takeFor(count('peek', [], { id, paysOnceRevoked: 0 }), first, charges.slice(first.length))
+        .then((said) => ({ ...said, bucket: bucketOf(id) }));
+    return toRedis({ mode: 'take', charges, session: { id, paysOnceRevoked: first.length } }).then((answer) =>
+      answerFor(id, charges, answer),
+    );
+  }
+
+  function answerFor(id: string, charges: readonly Charge[], answer: unknown): Answer {
+    const { verdict, revoked, generation } = read(charges, answer) ?? odd();
+    return { verdict, revoked, generation, bucket: bucketOf(id) };
   }
 
   return {
@@ -149,9 +156,7 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
       const answer = await toRedis({ mode: 'take', charges, session: { id, mark, paysOnceRevoked: first.length } });
-      if (!isOf(mark, answer)) return undefined;
-      const { verdict, revoked, generation } = read(charges, answer) ?? odd();
-      return { verdict, revoked, generation, bucket: bucketOf(id) };
+      return isOf(mark, answer) ? answerFor(id, charges, answer) : undefined;
     },
 
     async mark(sessionId, mark, forMs) {
@@ -172,6 +177,8 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
 
 /** So long a script holds up everybody else, and no longer: about a millisecond. */
 const MOST_IN_A_TRIP = 64;
+/** Nobody waits longer for the answers of others. */
+const PATIENCE_MS = 5;
 
 /** In a cluster each place forgets for itself, so each bucket has a generation beside its revocations. */
 const buckets = Array.from({ length: 64 }, (_, bucket) => bucket);

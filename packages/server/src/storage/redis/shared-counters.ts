@@ -50,31 +50,42 @@ export function sharedCounters(on: {
       }
     },
 
-    async takeForKnown(mark, sessionId, always, ifLiving) {
+    takeForKnown(mark, sessionId, always, ifLiving) {
       const belief = on.revocations.belief();
-      const said = await on.redis.takeForKnown(mark, sessionId, always, ifLiving).catch(unlessUnavailable);
-      return said && judged(said, sessionId, [...always, ...ifLiving], belief);
+      return on.redis
+        .takeForKnown(mark, sessionId, always, ifLiving)
+        .then((said) => said && judged(said, sessionId, [...always, ...ifLiving], belief), unlessUnavailable);
     },
 
-    async takeFor(sessionId, always, ifLiving) {
+    takeFor(sessionId, always, ifLiving) {
       const belief = on.revocations.belief();
-      const said = await on.redis.takeFor(sessionId, always, ifLiving).catch(unlessUnavailable);
       const charges = [...always, ...ifLiving];
-      if (said) return judged(said, sessionId, charges, belief);
-      let revoked: boolean;
-      try {
-        revoked = await on.revocations.judge(sessionId, undefined, undefined);
-      } catch (error) {
-        await locally('take', always); // it costs the address no less
-        throw error;
-      }
-      return { verdict: await locally('take', revoked ? always : charges), revoked };
+      return on.redis.takeFor(sessionId, always, ifLiving).then(
+        (said) => judged(said, sessionId, charges, belief),
+        (error: unknown) => {
+          unlessUnavailable(error);
+          return withoutRedis(sessionId, always, charges);
+        },
+      );
     },
   };
 
-  async function judged(said: RedisAnswer, sessionId: string, charges: readonly Charge[], belief: Belief | undefined) {
+  function judged(said: RedisAnswer, sessionId: string, charges: readonly Charge[], belief: Belief | undefined) {
     const verdict = remember(charges, said.verdict);
-    return { verdict, revoked: verdict.allowed && (await on.revocations.judge(sessionId, said, belief)) };
+    if (!verdict.allowed) return { verdict, revoked: false };
+    const revoked = on.revocations.judge(sessionId, said, belief);
+    return typeof revoked === 'boolean' ? { verdict, revoked } : revoked.then((known) => ({ verdict, revoked: known }));
+  }
+
+  async function withoutRedis(sessionId: string, always: readonly Charge[], charges: readonly Charge[]) {
+    let revoked: boolean;
+    try {
+      revoked = await on.revocations.judge(sessionId, undefined, undefined);
+    } catch (error) {
+      await locally('take', always); // it costs the address no less
+      throw error;
+    }
+    return { verdict: await locally('take', revoked ? always : charges), revoked };
   }
 
   function remember(charges: readonly Charge[], verdict: Verdict): Verdict {

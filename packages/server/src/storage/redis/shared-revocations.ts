@@ -1,4 +1,4 @@
-import type { Clock, RedisAnswer, RedisLedger } from '@portcullis/guard';
+import type { Clock, RedisAnswer, RedisLedger, Soon } from '@portcullis/guard';
 import type { Keys } from '../../domain/key/key.ts';
 import { Problem } from '../../domain/problem.ts';
 import type { AskedSessions } from '../../domain/session/asked-sessions.ts';
@@ -10,7 +10,7 @@ import { unlessUnavailable } from './unavailable.ts';
 /** The revocations that all instances share: asked of Redis while it can be believed, else of the store. */
 export interface SharedRevocations extends RevokedSessions {
   /** Whether the session is revoked, by what Redis said of it or, where that is not to be believed, by the store. */
-  judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Promise<boolean>;
+  judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Soon<boolean>;
   /** What Redis must say now to be believed; to be taken before it is asked, and to be judged by. */
   belief(): Belief | undefined;
   /** Whether Redis can be believed now. */
@@ -128,7 +128,7 @@ export function sharedRevocations(on: SharedRevocationsOptions): SharedRevocatio
     return looking;
   }
 
-  async function judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Promise<boolean> {
+  function judge(sessionId: string, said: Said | undefined, belief: Belief | undefined): Soon<boolean> {
     if (said?.revoked) return true;
     if (said && belief && belief.run === run()) {
       const expected = belief.generations[said.bucket];
