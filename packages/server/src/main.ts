@@ -1,9 +1,9 @@
-import { holdYoungSpace } from './young-space.ts';
+import { setForReading } from './engine-flags.ts';
 
 process.umask(0o077); // whatever this process writes is for its own user alone
 const argv = process.argv.slice(2);
 const isServer = argv[0] === 'dev' || argv[0] === 'serve';
-if (isServer) holdYoungSpace(); // before all else is read
+if (isServer) setForReading(); // before all else is read
 const { run } = await import('./cli/run.ts');
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (isServer) return; // a server does not end because nobody reads its start lines

@@ -1,8 +1,8 @@
 import type { Running } from './running.ts';
 import type { Order, Word } from './workers.ts';
-import { holdYoungSpace, letYoungSpaceGrow } from './young-space.ts';
+import { setForReading, setForServing } from './engine-flags.ts';
 
-holdYoungSpace();
+setForReading();
 const [{ start }, { dieOfFaults }, { serverLog }] = await Promise.all([
   import('./start.ts'),
   import('./die-of-faults.ts'),
@@ -26,7 +26,7 @@ process.on('message', (order: Order) => {
 
 async function begin({ env, flags, port }: Extract<Order, { begin: unknown }>['begin']): Promise<void> {
   const started = await start({ mode: 'serve', env, flags, worker: { port } });
-  letYoungSpaceGrow();
+  setForServing();
   if ('mistakes' in started) return tell({ mistakes: started.mistakes }, () => process.exit(2));
   running = started;
   const { issuer, address, notes, hasUsers, files } = running;

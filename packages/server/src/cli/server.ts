@@ -5,7 +5,7 @@ import { DEMO_USER } from '../demo.ts';
 import { Mistake } from '../mistake.ts';
 import { listen } from '../settings/kinds.ts';
 import type { Running } from '../running.ts';
-import { letYoungSpaceGrow } from '../young-space.ts';
+import { setForServing } from '../engine-flags.ts';
 import { command, type On } from './command.ts';
 import type { Voice } from './terminal.ts';
 
@@ -49,7 +49,7 @@ async function run(on: On, mode: 'dev' | 'serve', say: (running: Running, voice:
   const { dieOfFaults } = await import('../die-of-faults.ts');
   const hangUp = onHangUp();
   const running = await start({ ...on.sources, mode });
-  letYoungSpaceGrow();
+  setForServing();
   for (const note of running.notes) on.note(note);
   hangUp?.('mistakes' in running ? undefined : running);
   if ('mistakes' in running) throw new Mistake(...running.mistakes);
