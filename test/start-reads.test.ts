@@ -13,7 +13,7 @@ const script = `
   await running.stop();
   console.log(JSON.stringify([...read, ...process.moduleLoadList]));`;
 
-test('a start reads only what it needs: nothing for a Redis or a PostgreSQL that is not set, for passwords that nobody sets, for pages that nobody asks', (t) => {
+test('a start reads only what it needs: nothing for a Redis or a PostgreSQL that is not set, for passwords that nobody sets, for pages that nobody asks, for tokens that we do not have', (t) => {
   const folder = folderFor(t);
   const started = (): string[] => {
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script, folder], { encoding: 'utf8' });
@@ -24,7 +24,7 @@ test('a start reads only what it needs: nothing for a Redis or a PostgreSQL that
   const read = started();
   assert.ok(read.some((name) => name.endsWith('/app.ts')));
   const needless =
-    /node_modules\/(@redis\/client|pg|ajv|fast-json-stringify\/index|@fastify\/swagger|yaml|@zxcvbn-ts|@peculiar)|swagger-ui|undici/;
+    /node_modules\/(@redis\/client|pg|ajv|fast-json-stringify\/index|jose\/dist\/webapi\/(index|jwe|jwks)|@fastify\/swagger|yaml|@zxcvbn-ts|@peculiar)|swagger-ui|undici/;
   assert.deepEqual(
     read.filter((name) => needless.test(name)),
     [],

@@ -1,4 +1,5 @@
-import { compactVerify, type CryptoKey } from 'jose';
+import type { CryptoKey } from 'jose';
+import { compactVerify } from 'jose/jws/compact/verify';
 import { recentMap } from './recent-map.ts';
 import type { Clock } from './clock.ts';
 import type { VerificationKey, VerificationKeys } from './keys.ts';

@@ -1,4 +1,5 @@
-import { type CryptoKey, importJWK, type JWK } from 'jose';
+import type { CryptoKey, JWK } from 'jose';
+import { importJWK } from 'jose/key/import';
 
 /** One algorithm a key, and no other (RFC 8725 section 3.1). */
 export const signingAlgorithms = ['EdDSA', 'ES256', 'RS256', 'PS256'] as const;

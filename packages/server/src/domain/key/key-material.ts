@@ -1,6 +1,10 @@
 import { createHash, createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import type { Algorithm } from '@portcullis/guard';
-import { base64url, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
+import type { JWK } from 'jose';
+import * as base64url from 'jose/base64url';
+import { calculateJwkThumbprint } from 'jose/jwk/thumbprint';
+import { exportJWK } from 'jose/key/export';
+import { generateKeyPair } from 'jose/key/generate/keypair';
 import { deriveKey, seal, type Secrets, unseal } from '../../lib/seal.ts';
 import { Problem } from '../problem.ts';
 import type { StoredKey } from './key.ts';

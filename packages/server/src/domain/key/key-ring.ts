@@ -1,5 +1,6 @@
 import type { Clock, VerificationKey, VerificationKeys } from '@portcullis/guard';
-import { type CryptoKey, importJWK, type JWK } from 'jose';
+import type { CryptoKey, JWK } from 'jose';
+import { importJWK } from 'jose/key/import';
 import type { Secrets } from '../../lib/seal.ts';
 import { openPrivateJwk } from './key-material.ts';
 import { isBelieved, type Keys, type KeyState, keyState, LONGEST_ACCESS_TOKEN_MS, retirementOf, type StoredKey } from './key.ts';

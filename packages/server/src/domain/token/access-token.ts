@@ -1,5 +1,5 @@
 import type { Clock } from '@portcullis/guard';
-import { SignJWT } from 'jose';
+import { SignJWT } from 'jose/jwt/sign';
 import { newId } from '../../lib/id.ts';
 import type { KeyRing } from '../key/key-ring.ts';
 import type { Session } from '../session/session.ts';
