@@ -19,31 +19,53 @@ export const attire = (headers: Readonly<Record<string, string>>): Attire => ({ 
  */
 export class DressedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> implements Head {
   #worn = nothing;
-  #told: Record<string, string> = {};
+  /** Names and values in turn: so few are found sooner than in anything that looks them up. */
+  #told: string[] = [];
 
   /** The values must be good in a header: they are not looked at. */
   wear(worn: Attire): void {
     this.#worn = worn;
   }
 
-  /** One more, or another value in place of the one before. It must be good in a header: it is not looked at. */
+  /** One more, or another value in place of the one before. Its name is in lower case, and its value good in a header: it is not looked at. */
   header(name: string, value: string): void {
-    this.#takeOff(name);
-    this.#told[name] = value;
+    const told = this.#told;
+    const at = placeOf(name, told);
+    if (at === told.length) told.push(name, value);
+    else told[at + 1] = value;
   }
 
   /** Node's own, by which it writes each head: other lines may follow `first`, the status line. */
   _storeHeader(first: string, set: unknown): void {
     if (typeof set === 'object' && !Array.isArray(set)) for (const name in set) this.#takeOff(name);
     else for (const name of namesIn(set)) this.#takeOff(name);
-    storeHeader.call(this, first + this.#worn.text + textOf(this.#told), set);
+    const told = this.#told;
+    let text = '';
+    for (let i = 0; i < told.length; i += 2) {
+      this.#undress(told[i]!);
+      text += `${told[i]}: ${told[i + 1]}\r\n`;
+    }
+    storeHeader.call(this, first + this.#worn.text + text, set);
   }
 
   #takeOff(name: string): void {
+    if (name === 'content-type' || name === 'content-length') return; // on nearly every answer, and never the guard's
     const lower = name.toLowerCase();
-    if (lower in this.#worn.headers) this.#worn = attire(without(lower, this.#worn.headers));
-    if (lower in this.#told) this.#told = without(lower, this.#told);
+    this.#undress(lower);
+    const at = placeOf(lower, this.#told);
+    if (at < this.#told.length) this.#told.splice(at, 2);
   }
+
+  #undress(name: string): void {
+    if (name in this.#worn.headers) this.#worn = attire(without(name, this.#worn.headers));
+  }
+}
+
+/** Of a name among names and values in turn; their end where it is not there. */
+function placeOf(name: string, told: readonly string[]): number {
+  let at = 0;
+  while (at < told.length && told[at] !== name) at += 2;
+  return at;
 }
 
 const nothing = attire({});

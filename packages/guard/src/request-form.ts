@@ -31,8 +31,13 @@ function isHostGood(request: IncomingMessage, hosts: number, authority: string |
   const host = authority ?? request.headers.host;
   if (host === undefined) return request.httpVersion === '1.0';
   if (hosts > 1 || (authority !== undefined && hosts === 1 && request.headers.host !== authority)) return false;
-  const [, named = host] = /^https?:\/\/([^/?#]*)/i.exec(request.url ?? '') ?? [];
-  return isHost(host) && named.toLowerCase() === host.toLowerCase();
+  return isHost(host) && (request.url?.startsWith('/') || namedIn(request.url ?? '', host) === host.toLowerCase());
+}
+
+/** The host of a target that is a whole URL, in lower case; of any other, the one that the header names. */
+function namedIn(target: string, host: string): string {
+  const [, named = host] = /^https?:\/\/([^/?#]*)/i.exec(target) ?? [];
+  return named.toLowerCase();
 }
 
 /** A name or an address, with an optional port: nothing that could smuggle a user, a path or a second host. */

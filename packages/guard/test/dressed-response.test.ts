@@ -48,6 +48,17 @@ suite('an answer that wears its headers', () => {
     assert.deepEqual(said.of('x-content-type-options'), ['nosniff']);
   });
 
+  test('a value that is another name is no name', async (t) => {
+    const said = await ask(t, (_, response) => {
+      const dressed = response as DressedResponse;
+      dressed.header('a', 'b');
+      dressed.header('b', 'a');
+      dressed.writeHead(200, { B: 'c' }).end('ok');
+    });
+    assert.deepEqual(said.of('a'), ['b']);
+    assert.deepEqual(said.of('b'), ['c']);
+  });
+
   test('names of every object that has properties by nature are names like others', async (t) => {
     const said = await ask(t, (_, response) => {
       (response as DressedResponse).wear(worn);
