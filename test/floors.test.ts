@@ -51,7 +51,7 @@ const keepers: readonly Keeper[] = [
     what: 'jose',
     is: /^jose(\/|$)/,
     known: [
-      ...['access-token', 'keys'].map((name) => `packages/guard/src/${name}.ts`),
+      ...['access-token', 'keys', 'signature'].map((name) => `packages/guard/src/${name}.ts`),
       ...['token/access-token', 'key/key-material', 'key/key-ring'].map((name) => `packages/server/src/domain/${name}.ts`),
     ],
   },

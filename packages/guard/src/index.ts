@@ -13,7 +13,7 @@ export type { TrustedProxyHeader } from './forwarding.ts';
 export { type Answered, guard, type GuardOptions, type Peer, type Refusal } from './guard.ts';
 export { securityHeaders } from './headers.ts';
 export { newRequestId } from './id.ts';
-export { type Algorithm, algorithms, fixedKeys, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
+export { type Algorithm, algorithms, fixedKeys, isRsaFit, signingAlgorithms, type VerificationKey, type VerificationKeys } from './keys.ts';
 export { type Limit, parseLimits, type Rule, rulesFor } from './limit.ts';
 export { memoryCounters } from './memory-counters.ts';
 export { type Answer as RedisAnswer, redisLedger, type RedisLedger, type RunScript } from './redis-ledger.ts';

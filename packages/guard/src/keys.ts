@@ -37,12 +37,22 @@ export async function fixedKeys(set: { keys: readonly JWK[] }): Promise<Verifica
 }
 
 /** What would not show before the first token came, or never (sizes: RFC 7518 sections 3.2 and 3.3). */
-function faultOf({ kid, alg, kty, d, k = '', n = '' }: JWK): string | undefined {
-  const bytes = Buffer.from(kty === 'oct' ? k : n, 'base64url').length;
+function faultOf({ kid, alg, kty, d, k = '', n = '', e = '' }: JWK): string | undefined {
   if (!kid) return 'has no "kid"';
   if (d !== undefined) return 'is private: a guard only needs the public one';
   if ((kty === 'oct') !== (alg === 'HS256')) return `cannot be for "${alg}"`;
-  if (kty === 'oct' && bytes < 32) return 'is shorter than 32 bytes';
-  if (kty === 'RSA' && bytes < 256) return 'is shorter than 2048 bits';
+  if (kty === 'oct' && Buffer.from(k, 'base64url').length < 32) return 'is shorter than 32 bytes';
+  if (kty === 'RSA' && !isRsaFit(Buffer.from(n, 'base64url').length * 8, Buffer.from(e, 'base64url')))
+    return 'is shorter than 2048 bits, longer than 8192, or has an exponent that is even, 1 or of more than 32 bits';
   return undefined;
+}
+
+/**
+ * Whether an RSA key is strong, and cheap enough to check with that a flood of forgeries holds nobody up: one of 16,384 bits, or with
+ * an exponent as long as its modulus, takes milliseconds. With an exponent of 1 anybody can sign.
+ * @param exponent big end first.
+ */
+export function isRsaFit(modulusBits: number, exponent: Uint8Array): boolean {
+  const e = exponent.reduce((sum, byte) => sum * 256 + byte, 0);
+  return modulusBits >= 2_048 && modulusBits <= 8_192 && e >= 3 && e < 2 ** 32 && e % 2 === 1;
 }

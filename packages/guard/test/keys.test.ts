@@ -41,6 +41,9 @@ test('a key that could not verify, or that more than its owner could sign with, 
     ['a private key', { ...(await exportJWK(privateKey)), alg: 'EdDSA', kid: 'private' }],
     ['RSA of 1024 bits', { kty: 'RSA', alg: 'RS256', kid: 'small', e: 'AQAB', n: Buffer.alloc(128, 0xab).toString('base64url') }],
     ['RSA of 1024 bits for PS256', { kty: 'RSA', alg: 'PS256', kid: 'small', e: 'AQAB', n: Buffer.alloc(128, 0xab).toString('base64url') }],
+    ['RSA of 16,384 bits', { kty: 'RSA', alg: 'RS256', kid: 'dear', e: 'AQAB', n: Buffer.alloc(2_048, 0xab).toString('base64url') }],
+    ['RSA with a long exponent', { ...(await publicJwk('RS256', 'dear')), e: Buffer.alloc(200, 0xff).toString('base64url') }],
+    ['RSA with the exponent 1', { ...(await publicJwk('RS256', 'open')), e: 'AQ' }],
     ['a name that is taken', { ...(await publicJwk('ES256', 'a')) }],
   ];
   for (const [what, key] of mistakes) await assert.rejects(fixedKeys({ keys: [good, key] }), Error, what);

@@ -80,7 +80,7 @@ export const keys = [
     options: { now },
     summary: 'Bring a key of your own',
     about: [
-      'Ed25519, P-256, RSA of at least 2048 bits (RS256, or PS256 where a JWK says so in its "alg"); or a shared secret of at least 32 bytes as a JWK ("kty": "oct"), for verifiers that share it: HS256, never published.',
+      'Ed25519, P-256, RSA of 2048 to 8192 bits (RS256, or PS256 where a JWK says so in its "alg"); or a shared secret of at least 32 bytes as a JWK ("kty": "oct"), for verifiers that share it: HS256, never published.',
       oldOneStays,
       olderOne,
       'It signs until you bring the next one: the schedule (PORTCULLIS_KEY_ROTATION) leaves keys alone that were not made here.',

@@ -15,7 +15,7 @@ const serverProblems = {
   password_too_long: { status: 422, title: 'Password too long', detail: 'A password has at most 256 characters.' },
   password_common: { status: 422, title: 'Password too common', detail: 'This password is among those that are tried first. Choose another.' },
   password_has_context: { status: 422, title: 'Password too easy to guess', detail: 'A password may contain neither the username nor the name of this service.' },
-  key_unusable: { status: 422, title: 'Unusable key', detail: 'Bring a private key as PEM (PKCS #8) or JWK: Ed25519, P-256, RSA of at least 2048 bits, or a secret of at least 32 bytes.' },
+  key_unusable: { status: 422, title: 'Unusable key', detail: 'Bring a private key as PEM (PKCS #8) or JWK: Ed25519, P-256, RSA of 2048 to 8192 bits, or a secret of at least 32 bytes.' },
   key_unknown: { status: 404, title: 'Unknown key', detail: 'There is no key with this kid.' },
   key_present: { status: 409, title: 'Key already present', detail: 'The store already has this key.' },
 } as const satisfies ProblemTable;

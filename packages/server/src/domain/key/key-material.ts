@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
-import type { Algorithm } from '@portcullis/guard';
+import { type Algorithm, isRsaFit } from '@portcullis/guard';
 import type { JWK } from 'jose';
 import * as base64url from 'jose/base64url';
 import { calculateJwkThumbprint } from 'jose/jwk/thumbprint';
@@ -124,10 +124,12 @@ function usable(read: () => JWK): JWK {
 function algorithmOf(jwk: JWK, said: string | undefined): Algorithm {
   if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') return 'EdDSA';
   if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256';
-  if (jwk.kty === 'RSA' && Buffer.from(jwk.n ?? '', 'base64url').length >= 256) return said === 'PS256' ? 'PS256' : 'RS256';
-  if (jwk.kty === 'oct' && isStrong(Buffer.from(jwk.k ?? '', 'base64url'))) return 'HS256';
+  if (jwk.kty === 'RSA' && isRsaFit(bytesOf(jwk.n).length * 8, bytesOf(jwk.e))) return said === 'PS256' ? 'PS256' : 'RS256';
+  if (jwk.kty === 'oct' && isStrong(bytesOf(jwk.k))) return 'HS256';
   throw new Problem('key_unusable', 'kind or size');
 }
+
+const bytesOf = (member = ''): Buffer => Buffer.from(member, 'base64url');
 
 /** At least 32 bytes, and not a few of them over and over. */
 const isStrong = (secret: Uint8Array): boolean => secret.length >= 32 && new Set(secret).size >= 10;
