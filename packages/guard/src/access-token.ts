@@ -1,6 +1,7 @@
 import type { CryptoKey } from 'jose';
 import { recentMap } from './recent-map.ts';
 import type { Clock } from './clock.ts';
+import { fewATurn } from './few-a-turn.ts';
 import type { VerificationKey, VerificationKeys } from './keys.ts';
 import { Problem } from './problem.ts';
 import { isSigned } from './signature.ts';
@@ -20,7 +21,7 @@ export type Caller = {
 
 export interface AccessTokens {
   /**
-   * Reads an access token. Its signature is checked where it was not seen before.
+   * Reads an access token. At once when it was seen before; else its signature is checked first, and may wait for its turn.
    * @throws {Problem} `token_invalid`, `token_key_gone` or `token_expired`; the reason is for the log and never quotes the token.
    */
   read(token: string): Caller | Promise<Caller>;
@@ -41,6 +42,8 @@ export type ReadCounts = { verified: number; known: number };
 const MAX_TOKEN_LENGTH = 4_096;
 /** How far another machine's clock may be ahead of ours, for `iat` and `nbf`; `exp` has no leeway. */
 const LEEWAY_S = 60;
+/** So many signatures are checked before whoever needs no check is seen to: about a millisecond's work. */
+const CHECKS_A_TURN = 8;
 
 /**
  * Access tokens by RFC 9068 and RFC 8725: signed by a key of `keys` with that key's own algorithm, typed `at+jwt`,
@@ -58,12 +61,17 @@ export function accessTokens(on: {
   mark?: (token: string) => string;
 }): Required<AccessTokens> & { readonly counts: Readonly<ReadCounts> } {
   const counts: ReadCounts = { verified: 0, known: 0 };
+  const inTurn = fewATurn(CHECKS_A_TURN);
   const seen = recentMap<string, { caller: Caller; key: VerificationKey }>(on.remembered ?? 10_000);
 
   return {
     read(token) {
       const known = seen.get(token);
-      if (!known) return verify(token, keyFor(readHeader(token))); // what the header alone refuses is refused at once
+      if (!known) {
+        const key = keyFor(readHeader(token));
+        materialOf(key); // what the header alone refuses is refused at once
+        return inTurn(() => verify(token, key));
+      }
       demandKey(known.key);
       return unexpired(known.caller);
     },
@@ -95,6 +103,7 @@ export function accessTokens(on: {
   }
 
   function verify(token: string, key: VerificationKey): Caller {
+    demandKey(key); // it may have gone while the token waited for its turn
     const signed = isSigned(token, key.alg, materialOf(key));
     if (!signed) throw new Problem('token_invalid', signed === undefined ? 'key unfit' : 'signature');
     const caller = unexpired(callerOf(claimsOf(token)));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { CompactSign, type CryptoKey, generateKeyPair } from 'jose';
 import { type AccessTokens, accessTokens, type Caller, manualClock, Problem, type VerificationKey } from '../src/index.ts';
@@ -100,16 +101,48 @@ test('a remembered token ends with its key', async () => {
   assert.deepEqual(await refusal(tokens, token), { code: 'token_invalid', reason: 'key gone' }, 'another key by the same name');
 });
 
-test('a token of a key that is compromised is refused as such, remembered or not', async () => {
+test('a token of a key that is compromised is refused as such, remembered or waiting for its turn', async () => {
   const { tokens, mint, keys } = setUp();
-  const [seen, unseen] = [await mint(), await mint({ jti: 'tok_2' })];
+  const [seen, ...unseen] = await Promise.all(Array.from({ length: 50 }, (_, i) => mint({ jti: `tok_${i}` })));
+  assert.ok(seen !== undefined);
   await tokens.read(seen);
+  const reading = unseen.map((token) => tokens.read(token));
+  const waiting = reading.filter((read) => read instanceof Promise);
+  const refused = Promise.allSettled(waiting);
   keys.set('k1', { kid: 'k1', alg: 'EdDSA', key: 'compromised' });
   const gone = { code: 'token_key_gone', reason: 'compromised' };
-  assert.deepEqual(await refusal(tokens, unseen), gone);
+  assert.ok(waiting.length > 30, `${waiting.length} wait`);
+  for (const read of await refused) {
+    assert.ok(read.status === 'rejected' && read.reason instanceof Problem);
+    assert.deepEqual({ code: read.reason.code, reason: read.reason.reason }, gone);
+  }
+  assert.equal(tokens.counts.verified, 50 - waiting.length, 'and no signature was looked at for it');
   assert.deepEqual(await refusal(tokens, seen), gone);
   assert.deepEqual(await refusal(tokens, await mint({ exp: 1 })), gone, 'whatever it says');
   assert.deepEqual(await refusal(tokens, `${seen.split('.', 2).join('.')}.AAAA`), gone, 'whatever its signature');
+});
+
+test('a flood of unknown tokens leaves known ones at hand, and is answered in the order in which it came', async () => {
+  const { tokens, mint } = setUp();
+  const known = await mint();
+  const caller = await tokens.read(known);
+  const flood = await Promise.all(Array.from({ length: 100 }, (_, i) => mint({ jti: `tok_${i}` })));
+  const answered: number[] = [];
+  const reading = flood.map(async (token, i) => {
+    await tokens.read(token);
+    answered.push(i);
+  });
+  let turns = 0;
+  while (answered.length < flood.length) {
+    const before = tokens.counts.verified;
+    assert.equal(tokens.read(known), caller, 'without waiting');
+    await nextTurn();
+    assert.ok(tokens.counts.verified - before <= 8);
+    turns += 1;
+  }
+  await Promise.all(reading);
+  assert.ok(turns >= 10, `${turns} turns`);
+  assert.deepEqual(answered, [...flood.keys()]);
 });
 
 test('a key that is published but does not sign yet verifies, one that is gone does not', async () => {
