@@ -3,8 +3,9 @@ import { recentMap } from './recent-map.ts';
 import type { Clock } from './clock.ts';
 import { fewATurn } from './few-a-turn.ts';
 import type { VerificationKey, VerificationKeys } from './keys.ts';
-import { Problem } from './problem.ts';
+import { orThrow, Problem, refusal, refusalIn } from './problem.ts';
 import { isSigned } from './signature.ts';
+import { andThen, type Soon } from './soon.ts';
 
 /** Who asks now, as a verified access token says. */
 export type Caller = {
@@ -25,6 +26,8 @@ export interface AccessTokens {
    * @throws {Problem} `token_invalid`, `token_key_gone` or `token_expired`; the reason is for the log and never quotes the token.
    */
   read(token: string): Caller | Promise<Caller>;
+  /** The same, with a refusal handed back: to throw it costs more than the rest of reading. Where it is left out, the gates catch what `read` throws. */
+  judge?(token: string): Soon<Caller | Problem>;
   /**
    * What a token that was not seen before says of itself, and the mark by which those know it who have its issuer's secret.
    * Its signature is not looked at: nothing of it is to be believed before the mark was found where only they can have put it.
@@ -65,76 +68,83 @@ export function accessTokens(on: {
   const seen = recentMap<string, { caller: Caller; key: VerificationKey }>(on.remembered ?? 10_000);
 
   return {
-    read(token) {
-      const known = seen.get(token);
-      if (!known) {
-        const key = keyFor(readHeader(token));
-        materialOf(key); // what the header alone refuses is refused at once
-        return inTurn(() => verify(token, key));
-      }
-      demandKey(known.key);
-      return unexpired(known.caller);
-    },
+    read: (token) => andThen(judge(token), orThrow),
+    judge,
     unseen(token) {
       if (!on.mark || seen.get(token)) return undefined;
-      try {
-        return { caller: unverified(token).caller, mark: on.mark(token) };
-      } catch (error) {
-        if (error instanceof Problem) return undefined;
-        throw error;
-      }
+      const found = unverified(token);
+      return found instanceof Problem ? undefined : { caller: found.caller, mark: on.mark(token) };
     },
     remember(token) {
-      try {
-        seen.set(token, unverified(token));
-        counts.known += 1;
-      } catch (error) {
-        if (!(error instanceof Problem)) throw error;
-      }
+      const found = unverified(token);
+      if (found instanceof Problem) return;
+      seen.set(token, found);
+      counts.known += 1;
     },
     counts,
   };
 
-  /** All that there is to check but the signature. */
-  function unverified(token: string): { caller: Caller; key: VerificationKey } {
-    const key = keyFor(readHeader(token));
-    materialOf(key);
-    return { caller: unexpired(callerOf(claimsOf(token))), key };
+  function judge(token: string): Soon<Caller | Problem> {
+    const known = seen.get(token);
+    if (known) return whyGone(known.key) ?? unexpired(known.caller);
+    const key = keyFor(token);
+    return key instanceof Problem ? key : inTurn(() => verify(token, key)); // what the header alone refuses is refused at once
   }
 
-  function verify(token: string, key: VerificationKey): Caller {
-    demandKey(key); // it may have gone while the token waited for its turn
-    const signed = isSigned(token, key.alg, materialOf(key));
-    if (!signed) throw new Problem('token_invalid', signed === undefined ? 'key unfit' : 'signature');
-    const caller = unexpired(callerOf(claimsOf(token)));
+  /** All that there is to check but the signature. */
+  function unverified(token: string): { caller: Caller; key: VerificationKey } | Problem {
+    const key = keyFor(token);
+    if (key instanceof Problem) return key;
+    const caller = callerOf(claimsOf(token));
+    return caller instanceof Problem ? caller : { caller, key };
+  }
+
+  function verify(token: string, key: UsableKey): Caller | Problem {
+    const gone = whyGone(key); // it may have, while the token waited for its turn
+    if (gone) return gone;
+    const signed = isSigned(token, key.alg, key.key);
+    if (!signed) return refusal('token_invalid', signed === undefined ? 'key unfit' : 'signature');
+    const caller = callerOf(claimsOf(token));
+    if (caller instanceof Problem) return caller;
     seen.set(token, { caller, key });
     counts.verified += 1;
     return caller;
   }
 
-  function keyFor(header: Record<string, unknown>): VerificationKey {
-    if (typeof header.kid !== 'string') throw new Problem('token_invalid', 'no kid');
+  function keyFor(token: string): UsableKey | Problem {
+    const header = readHeader(token);
+    if (header instanceof Problem) return header;
+    if (typeof header.kid !== 'string') return refusal('token_invalid', 'no kid');
     const key = on.keys.find(header.kid);
-    if (!key) throw new Problem('token_invalid', 'unknown key');
-    if (header.alg !== key.alg) throw new Problem('token_invalid', 'algorithm');
-    if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) throw new Problem('token_invalid', 'typ');
-    return key;
+    if (!key) return refusal('token_invalid', 'unknown key');
+    if (header.alg !== key.alg) return refusal('token_invalid', 'algorithm');
+    if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) return refusal('token_invalid', 'typ');
+    return isUsable(key) ? key : refusal('token_key_gone', 'compromised');
   }
 
-  /** @throws {Problem} unless the key is still what it was. */
-  function demandKey(key: VerificationKey): void {
+  /** Unless the key is still what it was. */
+  function whyGone(key: VerificationKey): Problem | undefined {
     const now = on.keys.find(key.kid);
-    if (now === key) return;
-    if (now) materialOf(now);
-    throw new Problem('token_invalid', 'key gone');
+    if (now === key) return undefined;
+    return now && !isUsable(now) ? refusal('token_key_gone', 'compromised') : refusal('token_invalid', 'key gone');
   }
 
-  function callerOf(claims: Record<string, unknown>): Caller {
+  function callerOf(claims: Record<string, unknown> | Problem): Caller | Problem {
+    if (claims instanceof Problem) return claims;
+    try {
+      return unexpired(readClaims(claims));
+    } catch (error) {
+      return refusalIn(error); // thrown, because beside a signature it is cheap
+    }
+  }
+
+  /** @throws {Problem} */
+  function readClaims(claims: Record<string, unknown>): Caller {
     const nowS = on.clock.now() / 1_000;
-    if (claims.iss !== on.issuer) throw new Problem('token_invalid', 'iss');
-    if (!isFor(on.audience, claims.aud)) throw new Problem('token_invalid', 'aud');
-    if (claims.nbf !== undefined && seconds(claims, 'nbf') > nowS + LEEWAY_S) throw new Problem('token_invalid', 'nbf');
-    if (seconds(claims, 'iat') > nowS + LEEWAY_S) throw new Problem('token_invalid', 'iat');
+    if (claims.iss !== on.issuer) throw refusal('token_invalid', 'iss');
+    if (!isFor(on.audience, claims.aud)) throw refusal('token_invalid', 'aud');
+    if (claims.nbf !== undefined && seconds(claims, 'nbf') > nowS + LEEWAY_S) throw refusal('token_invalid', 'nbf');
+    if (seconds(claims, 'iat') > nowS + LEEWAY_S) throw refusal('token_invalid', 'iat');
     return {
       userId: text(claims, 'sub'),
       username: text(claims, 'username'),
@@ -147,43 +157,39 @@ export function accessTokens(on: {
     };
   }
 
-  function unexpired(caller: Caller): Caller {
-    if (caller.expiresAt <= on.clock.now()) throw new Problem('token_expired');
-    return caller;
+  function unexpired(caller: Caller): Caller | Problem {
+    return caller.expiresAt <= on.clock.now() ? refusal('token_expired') : caller;
   }
 }
 
-/** What a key verifies with. @throws {Problem} `token_key_gone` when it is compromised. */
-function materialOf({ key }: VerificationKey): CryptoKey | Uint8Array {
-  if (key === 'compromised') throw new Problem('token_key_gone', 'compromised');
-  return key;
-}
+/** One that is not compromised. */
+type UsableKey = VerificationKey & { readonly key: CryptoKey | Uint8Array };
+const isUsable = (key: VerificationKey): key is UsableKey => key.key !== 'compromised';
 
 /**
  * The header of a compact JWS, after its form was checked to the letter: three parts of canonical base64url, so that
  * one signature has one spelling (RFC 7515 section 2), and nothing in the header that names a key or changes the rules.
  */
-function readHeader(token: string): Record<string, unknown> {
-  if (token.length > MAX_TOKEN_LENGTH) throw new Problem('token_invalid', 'too long');
+function readHeader(token: string): Record<string, unknown> | Problem {
+  if (token.length > MAX_TOKEN_LENGTH) return refusal('token_invalid', 'too long');
   const parts = token.split('.', 4);
-  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) throw new Problem('token_invalid', 'form');
+  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) return refusal('token_invalid', 'form');
   const [text = ''] = parts;
   let header = headers.get(text);
   if (!header) headers.set(text, (header = parseHeader(text)));
   return header;
 }
 
-const claimsOf = (token: string): Record<string, unknown> =>
+const claimsOf = (token: string): Record<string, unknown> | Problem =>
   parseObject(Buffer.from(token.slice(token.indexOf('.') + 1, token.lastIndexOf('.')), 'base64url'), 'claims');
 
 /** All tokens of a key have the same one. */
-const headers = recentMap<string, Record<string, unknown>>(100);
+const headers = recentMap<string, Record<string, unknown> | Problem>(100);
 
-function parseHeader(text: string): Record<string, unknown> {
+function parseHeader(text: string): Record<string, unknown> | Problem {
   const header = parseObject(Buffer.from(text, 'base64url'), 'header');
   const odd = refusedHeaders.find((name) => Object.hasOwn(header, name));
-  if (odd) throw new Problem('token_invalid', `header ${odd}`);
-  return header;
+  return odd === undefined ? header : refusal('token_invalid', `header ${odd}`);
 }
 
 /** Headers that ask us to fetch or believe a key, or to follow rules we do not know (RFC 8725 sections 3.5 and 3.10, RFC 7515 section 4.1.11). */
@@ -198,27 +204,27 @@ function isCanonicalBase64url(part: string): boolean {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function parseObject(bytes: Uint8Array, what: string): Record<string, unknown> {
+function parseObject(bytes: Uint8Array, what: 'header' | 'claims'): Record<string, unknown> | Problem {
   let value: unknown;
   try {
     value = JSON.parse(utf8.decode(bytes));
   } catch {
-    throw new Problem('token_invalid', `${what} not JSON`);
+    return refusal('token_invalid', `${what} not JSON`);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Problem('token_invalid', `${what} not an object`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return refusal('token_invalid', `${what} not an object`);
   return { ...value };
 }
 
 function text(claims: Record<string, unknown>, name: string): string {
   const value = claims[name];
-  if (typeof value !== 'string' || value === '') throw new Problem('token_invalid', name);
+  if (typeof value !== 'string' || value === '') throw refusal('token_invalid', name);
   return value;
 }
 
 /** A NumericDate (RFC 7519 section 2) that our clock can hold: a finite number from 0 to the year 9999. */
 function seconds(claims: Record<string, unknown>, name: string): number {
   const value = claims[name];
-  if (typeof value !== 'number' || !(value >= 0 && value <= 253_402_300_799)) throw new Problem('token_invalid', name);
+  if (typeof value !== 'number' || !(value >= 0 && value <= 253_402_300_799)) throw refusal('token_invalid', name);
   return value;
 }
 

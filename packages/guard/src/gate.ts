@@ -10,7 +10,7 @@ import { DressedResponse, type Head } from './dressed-response.ts';
 import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
 import type { Charge } from './counters.ts';
 import { charges, type Limiter, type Place } from './limiter.ts';
-import { Problem } from './problem.ts';
+import { orThrow, Problem, refusal, refusalIn } from './problem.ts';
 import type { Revocations } from './revocation.ts';
 import { andThen, orElse, type Soon } from './soon.ts';
 
@@ -19,8 +19,8 @@ export type Gate = {
   readonly access: Access;
   readonly rules: readonly Rule[];
   /**
-   * Finds the caller, counts the request, and lets it pass. @returns why it may not, where a token is the reason: throwing is a
-   * good part of what a flood of bad ones would cost. @throws {Problem} for any other reason.
+   * Finds the caller, counts the request, and lets it pass. @returns why it may not: throwing is a good part of what a flood
+   * of refusals would cost. @throws {Problem} for what is seldom: a page that may not send its cookie, a truth that cannot be asked.
    */
   enter(request: FastifyRequest, reply: FastifyReply): Soon<Problem | undefined>;
   /**
@@ -89,45 +89,44 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     enter(request, reply) {
       const asked = guarded(request);
       const at = placeOf(asked, reply);
-      if (usernameRules.length) asked[kState].countUsername = (name) => on.limiter.count(charges(usernameRules, name), at);
+      if (usernameRules.length)
+        asked[kState].countUsername = (name) => andThen(on.limiter.count(charges(usernameRules, name), at), orThrow);
       switch (access.kind) {
         case 'open':
-          return andThen(enterOpen(at), nothing);
+          return enterOpen(at);
         case 'refresh-token':
-          return andThen(enterToRefresh(asked, at), nothing);
+          return enterToRefresh(asked, at);
         case 'signed-in-if-sent':
-          return isTokenSent(request) ? andThen(enterSignedIn(asked, at), problemIn) : andThen(enterOpen(at), nothing);
+          return isTokenSent(request) ? andThen(enterSignedIn(asked, at), problemIn) : enterOpen(at);
         case 'session-if-named':
           return request.headers.authorization
             ? andThen(enterSignedIn(asked, at), problemIn)
-            : andThen(
-                andThen(enterOpen(at), () => findNamedSession(asked)),
-                nothing,
-              );
+            : andThen(enterOpen(at), (refused) => refused ?? andThen(findNamedSession(asked), nothing));
         case 'signed-in':
           return andThen(enterSignedIn(asked, at), (caller) => (caller instanceof Problem ? caller : meet(access, caller)));
       }
     },
-    enterAgain: (request) => (guarded(request)[kState].caller ? andThen(authenticate(guarded(request)), () => {}) : undefined),
-    countOnly: (request, reply) => enterOpen(placeOf(guarded(request), reply)),
+    enterAgain: (request) =>
+      guarded(request)[kState].caller ? andThen(andThen(authenticate(guarded(request)), orThrow), nothing) : undefined,
+    countOnly: (request, reply) => andThen(enterOpen(placeOf(guarded(request), reply)), orThrow),
   };
 
   function placeOf(request: Guarded, answer: FastifyReply): Place {
     return { block: request[kState].from.block, rules, answer: headOf(answer) };
   }
 
-  function enterOpen(at: Place): Soon<void> {
+  function enterOpen(at: Place): Soon<Problem | undefined> {
     return on.limiter.count(charges(ipRules, at.block), at);
   }
 
-  function enterToRefresh(request: Guarded, at: Place): Soon<void> {
-    return andThen(on.limiter.check([], at), () =>
-      andThen(enterOpen(at), () => {
-        const token = demandToken(request, 'refresh');
-        request[kState].refreshToken = token;
-        return request[kState].transport === 'cookie' ? enterByRefreshCookie(request, token) : undefined;
-      }),
-    );
+  function enterToRefresh(request: Guarded, at: Place): Soon<Problem | undefined> {
+    const enter = (): Soon<Problem | undefined> => {
+      const found = findToken(request, 'refresh');
+      if ('problem' in found) return refusal(found.problem);
+      request[kState].refreshToken = found.token;
+      return request[kState].transport === 'cookie' ? andThen(enterByRefreshCookie(request, found.token), nothing) : undefined;
+    };
+    return andThen(on.limiter.check([], at), (refused) => refused ?? andThen(enterOpen(at), (refused) => refused ?? enter()));
   }
 
   /** Gate 6 needs to know the session, so a refresh token that came in a cookie is looked at here already. */
@@ -163,7 +162,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     }
     if (access === undefined) return;
     return orElse(
-      () => andThen(authenticate(request), (caller) => on.cookies?.assertOwnPage(request, caller.sessionId)),
+      () => andThen(andThen(authenticate(request), orThrow), (caller) => on.cookies?.assertOwnPage(request, caller.sessionId)),
       (refusal) => {
         if (!(refusal instanceof Problem) || !NAMES_NO_LIVING_SESSION.includes(refusal.code)) throw refusal;
         request[kState].caller = undefined;
@@ -177,13 +176,9 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    */
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller | Problem> {
     const byIp = charges(ipRules, at.block);
-    const payFor = (refusal: unknown): Soon<Problem> =>
-      andThen(on.limiter.count(byIp, at), () => {
-        if (refusal instanceof Problem) return refusal;
-        throw refusal;
-      });
+    const payFor = (why: unknown): Soon<Problem> => andThen(on.limiter.count(byIp, at), (refused) => refused ?? refusalIn(why));
     const pay = (shown: Shown | Problem): Soon<Caller | Problem> => {
-      if (shown instanceof Problem) return shown;
+      if (shown instanceof Problem) return payFor(shown);
       const { token, caller } = shown;
       const strange = strangePage(request, caller); // who was sent here by it is not charged for it as a caller
       const byCaller = strange ? [] : charges(callerRules, caller.userId);
@@ -191,13 +186,17 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     };
     const enter = (): Soon<Caller | Problem> => {
       const found = findToken(request, 'access');
-      if ('problem' in found) return payFor(new Problem(found.problem));
-      return andThen(
-        orElse<Shown | Problem>(() => look(request, found.token), payFor),
-        pay,
+      if ('problem' in found) return payFor(refusal(found.problem));
+      const shown = orElse<Shown | Problem>(
+        () => look(request, found.token),
+        (fault) => andThen(payFor(fault), orThrow),
       );
+      return andThen(shown, pay);
     };
-    return andThen(on.limiter.check(byIp, at), () => (on.limiter.takeForKnown ? enterKnown(request, at, byIp, enter) : enter()));
+    return andThen(
+      on.limiter.check(byIp, at),
+      (refused) => refused ?? (on.limiter.takeForKnown ? enterKnown(request, at, byIp, enter) : enter()),
+    );
   }
 
   /**
@@ -217,8 +216,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       if (!said) return enter();
       on.tokens.remember?.(token);
       request[kState].caller = caller; // from here on refusals name him
-      on.limiter.admit(said.verdict, at);
-      return believe(token, caller, Promise.resolve(said.revoked), strange);
+      return on.limiter.admit(said.verdict, at) ?? believe(token, caller, Promise.resolve(said.revoked), strange);
     });
   }
 
@@ -229,46 +227,47 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       on.cookies?.assertOwnPage(request, caller.sessionId);
       return undefined;
     } catch (error) {
-      if (error instanceof Problem) return error;
-      throw error;
+      return refusalIn(error);
     }
   }
 
-  /** @throws {Problem} */
-  function authenticate(request: Guarded): Soon<Caller> {
-    return andThen(
-      andThen(look(request, demandToken(request, 'access')), ({ token, caller }) =>
-        believe(token, caller, on.revocations.isRevoked(caller.sessionId)),
-      ),
-      orThrow,
+  function authenticate(request: Guarded): Soon<Caller | Problem> {
+    const found = findToken(request, 'access');
+    if ('problem' in found) return refusal(found.problem);
+    return andThen(look(request, found.token), (shown) =>
+      shown instanceof Problem ? shown : believe(shown.token, shown.caller, on.revocations.isRevoked(shown.caller.sessionId)),
     );
   }
 
   /** Whose token it is, by its own word. */
-  function look(request: Guarded, token: string): Soon<Shown> {
+  function look(request: Guarded, token: string): Soon<Shown | Problem> {
     return andThen(read(token), (caller) => {
+      if (caller instanceof Problem) return caller;
       request[kState].caller = caller;
       return { token, caller };
     });
   }
 
-  function believe(token: string, caller: Caller, asked: Soon<boolean>, strange?: Problem): Soon<Caller | Problem> {
-    const verdict = (revoked: boolean): Caller | Problem => (revoked ? new Problem('token_revoked') : (strange ?? caller));
+  function believe(token: string, caller: Caller, asked: Soon<boolean | Problem>, strange?: Problem): Soon<Caller | Problem> {
+    const verdict = (revoked: boolean): Caller | Problem => (revoked ? refusal('token_revoked') : (strange ?? caller));
+    if (asked instanceof Problem) return asked;
     if (!(asked instanceof Promise)) return verdict(asked);
     // Who had to wait for news of sessions may have waited for news of keys too.
-    return asked.then((revoked) => andThen(on.tokens.read(token), () => verdict(revoked)));
+    return asked.then((revoked) =>
+      revoked instanceof Problem ? revoked : andThen(judge(token), (now) => (now instanceof Problem ? now : verdict(revoked))),
+    );
   }
 
-  function read(token: string): Soon<Caller> {
+  function read(token: string): Soon<Caller | Problem> {
     const { newKeys } = on.revocations;
-    if (!newKeys) return on.tokens.read(token);
-    return orElse<Caller>(
-      () => on.tokens.read(token),
-      (refusal) => {
-        if (!(refusal instanceof Problem) || refusal.reason !== 'unknown key') throw refusal;
-        return newKeys().then(() => on.tokens.read(token));
-      },
+    if (!newKeys) return judge(token);
+    return andThen(judge(token), (caller) =>
+      caller instanceof Problem && caller.reason === 'unknown key' ? newKeys().then(() => judge(token)) : caller,
     );
+  }
+
+  function judge(token: string): Soon<Caller | Problem> {
+    return on.tokens.judge ? on.tokens.judge(token) : orElse<Caller | Problem>(() => on.tokens.read(token), refusalIn);
   }
 
   /** Whatever Authorization says counts; only where there is none at all a cookie is read, and only while cookies are on. */
@@ -281,33 +280,21 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     return inCookie === undefined ? findBearer(authorization, due) : ofKind(inCookie, due);
   }
 
-  function demandToken(request: Guarded, due: 'access' | 'refresh'): string {
-    const found = findToken(request, due);
-    if ('problem' in found) throw new Problem(found.problem);
-    return found.token;
-  }
-
   function isTokenSent({ headers: { authorization, cookie } }: FastifyRequest): boolean {
     if (authorization !== undefined) return authorization !== '';
     return on.cookies !== undefined && cookieValues(cookie, tokenCookieNames.access).length > 0;
   }
 
-  /** @throws {Problem} */
-  function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): undefined {
-    if (!scopes.every((scope) => caller.scopes.includes(scope))) throw new Problem('scope_missing');
-    if (freshWithinMs === undefined || on.clock.now() - caller.authenticatedAt < freshWithinMs) return;
-    throw new Problem('authentication_stale', undefined, { maxAgeS: freshWithinMs / 1_000 });
+  function meet({ scopes, freshWithinMs }: Access & { kind: 'signed-in' }, caller: Caller): Problem | undefined {
+    if (!scopes.every((scope) => caller.scopes.includes(scope))) return refusal('scope_missing');
+    if (freshWithinMs === undefined || on.clock.now() - caller.authenticatedAt < freshWithinMs) return undefined;
+    return new Problem('authentication_stale', undefined, { maxAgeS: freshWithinMs / 1_000 });
   }
 }
 
 const nothing = (): undefined => undefined;
 
 const problemIn = (entered: Caller | Problem): Problem | undefined => (entered instanceof Problem ? entered : undefined);
-
-function orThrow(entered: Caller | Problem): Caller {
-  if (entered instanceof Problem) throw entered;
-  return entered;
-}
 
 /** An access token that was verified, and whom it names. */
 type Shown = { readonly token: string; readonly caller: Caller };

@@ -15,7 +15,7 @@ import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
 import { charges, limiter, type Place } from './limiter.ts';
-import { guardProblems, Problem, type ProblemTable } from './problem.ts';
+import { guardProblems, orThrow, Problem, type ProblemTable } from './problem.ts';
 import { formProblem } from './request-form.ts';
 import type { Revocations } from './revocation.ts';
 import { type GuardedRoute, routeTable } from './route-table.ts';
@@ -277,7 +277,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function countOnly(request: FastifyRequest, reply: FastifyReply): Soon<void> {
     if (!request.is404 && request.routeOptions.config[kGate]) return request.routeOptions.config[kGate].countOnly(request, reply);
     const at = placeOf(request, reply);
-    return limits.count(charges(strayRules, at.block), at);
+    return andThen(limits.count(charges(strayRules, at.block), at), orThrow);
   }
 
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */
@@ -336,10 +336,11 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     if (!guarded(request)[kState]) return refuseUnentered(error, request, reply);
     const problem = problemOf(error, problems);
-    const paid = (): Soon<void> => (isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined);
+    const paid = (): Soon<Problem | undefined> =>
+      isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined;
     settle(
       paid,
-      () => answer(error, problem, request, reply),
+      (refused) => answer(error, refused ?? problem, request, reply),
       (fault) => answer(fault, problemOf(fault, problems), request, reply),
     );
   }

@@ -5,20 +5,20 @@ import { Problem } from './problem.ts';
 import type { Revocations } from './revocation.ts';
 import { andThen, orElse, type Soon } from './soon.ts';
 
-/** Decides by the counters; on the answer it tells how the limits stand. Whatever a limit refuses is a {@link Problem} `rate_limited`. */
+/** Decides by the counters; on the answer it tells how the limits stand. What a limit refuses is handed back as `rate_limited`. */
 export interface Limiter {
   /** Refuses who is over a limit already, or has failed to authenticate too often; counts nothing. */
-  check(asked: readonly Charge[], at: Place): Soon<void>;
+  check(asked: readonly Charge[], at: Place): Soon<Problem | undefined>;
   /** Counts the request on every charge, or refuses it and counts it on none. */
-  count(asked: readonly Charge[], at: Place): Soon<void>;
+  count(asked: readonly Charge[], at: Place): Soon<Problem | undefined>;
   /** The same, and whether the session is revoked: then it counts on `always` alone. */
-  countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean>;
+  countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean | Problem>;
   /** Counts for a token by its mark, and leaves the verdict to {@link admit}. Left out where nobody keeps marks. */
   takeForKnown: Counters['takeForKnown'];
   /** Tells of a verdict, or refuses by it. */
-  admit(verdict: Verdict, at: Place): void;
+  admit(verdict: Verdict, at: Place): Problem | undefined;
   /** What a failed authentication pays, whatever the route. */
-  countFailure(at: Place): Soon<void>;
+  countFailure(at: Place): Soon<Problem | undefined>;
 }
 
 /** Which address block asks, by which rules it is told, and on which answer. */
@@ -34,40 +34,53 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
   const count: Limiter['count'] = (asked, at) => andThen(counters.take(asked), (verdict) => admit(verdict, at));
 
   return {
-    check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refuseIf(verdict, at)),
+    check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refusalBy(verdict, at)),
     count,
     countFor(sessionId, always, ifLiving, at) {
       if (counters.takeFor)
-        return andThen(counters.takeFor(sessionId, always, ifLiving), ({ verdict, revoked }) => {
-          admit(verdict, at);
-          return revoked;
-        });
-      const asked = orElse(
+        return andThen(counters.takeFor(sessionId, always, ifLiving), ({ verdict, revoked }) => admit(verdict, at) ?? revoked);
+      const asked = orElse<boolean | Problem>(
         () => revocations.isRevoked(sessionId),
         (unknown) =>
-          andThen(count(always, at), () => {
+          andThen(count(always, at), (refused) => {
+            if (refused) return refused;
             throw unknown; // it costs the address no less
           }),
       );
-      return andThen(asked, (revoked) => andThen(count(revoked ? always : [...always, ...ifLiving], at), () => revoked));
+      return andThen(asked, (revoked) => {
+        if (revoked instanceof Problem) return revoked;
+        return andThen(count(revoked ? always : [...always, ...ifLiving], at), (refused) => refused ?? revoked);
+      });
     },
     takeForKnown: counters.takeForKnown?.bind(counters),
     admit,
-    countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refuseIf(verdict, at)),
+    countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refusalBy(verdict, at)),
   };
 
-  function admit(verdict: Verdict, at: Place): void {
+  function admit(verdict: Verdict, at: Place): Problem | undefined {
     if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
-    refuseIf(verdict, at);
+    return refusalBy(verdict, at);
   }
 
-  function refuseIf(verdict: Verdict, at: Place): void {
-    if (verdict.allowed) return;
+  function refusalBy(verdict: Verdict, at: Place): Problem | undefined {
+    if (verdict.allowed) return undefined;
     const { rule, resetMs } = verdict.refusedBy;
     show(verdict.refusedBy, failureRules.includes(rule) ? failureRules : at.rules, at);
-    throw new Problem('rate_limited', rule.id, { retryAfterS: Math.max(1, Math.ceil(resetMs / 1_000)), violatedPolicies: [rule.name] });
+    return rateLimited(rule, Math.max(1, Math.ceil(resetMs / 1_000)));
   }
 }
+
+/** Many in a row are refused by the same rule for the same time. */
+function rateLimited(rule: Rule, retryAfterS: number): Problem {
+  let problem = lastOf.get(rule);
+  if (problem?.extra.retryAfterS !== retryAfterS) {
+    const extra = Object.freeze({ retryAfterS, violatedPolicies: Object.freeze([rule.name]) });
+    lastOf.set(rule, (problem = Object.freeze(new Problem('rate_limited', rule.id, extra))));
+  }
+  return problem;
+}
+
+const lastOf = new WeakMap<Rule, Problem>();
 
 export const charges = (rules: readonly Rule[], who: string): Charge[] => rules.map((rule) => ({ rule, who }));
 

@@ -104,6 +104,30 @@ export class Problem<Code extends string = GuardProblemCode> extends Error {
   }
 }
 
+/**
+ * A problem that says nothing of its request: made once, frozen, and handed back each time. To make an error, and more so to throw
+ * one, costs more than all the gates together.
+ * @param reason one of a fixed set, never anything that was sent: each is kept.
+ */
+export function refusal(code: GuardProblemCode, reason = ''): Problem {
+  const ofCode = refusals.getOrInsertComputed(code, () => new Map());
+  return ofCode.getOrInsertComputed(reason, () => Object.freeze(new Problem(code, reason || undefined, Object.freeze({}))));
+}
+
+const refusals = new Map<GuardProblemCode, Map<string, Problem>>();
+
+/** For whoever expects a refusal to be thrown: then it is one of his own, that he may do with as he likes. */
+export function orThrow<T>(value: T | Problem): T {
+  if (value instanceof Problem) throw new Problem(value.code, value.reason, value.extra);
+  return value;
+}
+
+/** What was thrown, if it is a refusal; anything else is thrown on. */
+export function refusalIn(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  throw error;
+}
+
 /** The body of a refusal: RFC 9457, with `code` and the original API's `msg` (and `message` on 429) beside it. */
 export function problemBody(code: string, row: ProblemRow, instance: string, extra: ProblemExtra = {}): Record<string, unknown> {
   return {

@@ -274,6 +274,55 @@ test('whatever is signed, the answer is a caller whose every member has its type
   );
 });
 
+test("judge says what read throws, of whatever text; two refusals have nothing of their tokens, and what is thrown is the catcher's own", async () => {
+  const { tokens, mint, keys, clock } = setUp();
+  const thrown = (token: string): Promise<unknown> =>
+    Promise.try(() => tokens.read(token)).then(
+      (caller) => caller,
+      (error: unknown) => error,
+    );
+  keys.set('gone', { ...verification('gone', pair), key: 'compromised' });
+  const used = await mint();
+  await tokens.read(used);
+  const nowS = clock.now() / 1_000;
+  const [header = '', claims = '', signature = ''] = used.split('.');
+  const b64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const forged = (odd: object): string => `${b64({ alg: 'EdDSA', typ: 'at+jwt', kid: 'k1', ...odd })}.${claims}.${signature}`;
+  const texts = [
+    '',
+    '.',
+    '..',
+    '...',
+    'x',
+    'x.y',
+    'a.b.c',
+    'e30.e30.e30',
+    `${header}.${claims}`,
+    `${used}.`,
+    `.${used}`,
+    `${used}\n`,
+  ].concat(
+    [` ${used}`, 'x'.repeat(10_000), `${header}=.${claims}.${signature}`, `${header}.${claims}.`, `${header}..${signature}`],
+    [b64(null), b64([]), b64('x'), b64(1), 'eyJ'].map((odd) => `${odd}.${claims}.${signature}`),
+    [{ crit: [] }, { jwk: {} }, { kid: 1 }, { typ: 'JWT' }, { alg: 'none' }, { alg: 'HS256' }, { kid: 'nobody' }].map(forged),
+    await Promise.all([mint({ exp: nowS }), mint({ sub: '' }), mint({ iss: 'x' }), mint({}, { kid: 'gone' }), mint()]),
+    [`${header}.${claims}.${signature.slice(0, -3)}AAA`, used],
+  );
+  for (const text of texts) {
+    const judged = await tokens.judge(text);
+    const read = await thrown(text);
+    assert.deepEqual(read, judged, text);
+    if (!(judged instanceof Problem && read instanceof Problem)) continue;
+    assert.ok(Object.isFrozen(judged) && Object.isFrozen(judged.extra));
+    assert.notEqual(read, judged);
+    assert.notEqual(await thrown(text), read, 'each catches one of his own');
+    assert.ok(text.length < 3 || !`${judged.message} ${judged.stack}`.includes(text));
+  }
+  await fc.assert(
+    fc.asyncProperty(fc.string({ unit: 'binary' }), async (text) => assert.ok((await tokens.judge(text)) instanceof Problem)),
+  );
+});
+
 const flipCase = (letter: string): string => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase());
 
 test('one that was minted here is at hand without its signature being looked at, and refused like any other', async () => {

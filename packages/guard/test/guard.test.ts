@@ -401,6 +401,84 @@ test('when a port fails nothing passes: 503 where it says so, else 500 without a
   }
 });
 
+test("refusals that are made once tell each caller his own: id, limit, time left; also by tokens of one's own that only throw", async (t) => {
+  for (const custom of [false, true]) {
+    const own = manualClock();
+    const tokens = accessTokens({ issuer, audience: 'notes', keys, clock: own });
+    const { ask, clock, refusals, ran } = await guarded(
+      t,
+      (app, seen) => {
+        for (const url of ['/a', '/b']) app.route(route(seen, signedIn(), { url }, [`2 per ${url === '/a' ? 60 : 90} seconds`]));
+      },
+      custom ? { tokens: { read: tokens.read } } : {},
+    );
+    const [here, there] = ['198.51.100.1', '198.51.100.2'];
+    const told: unknown[] = [];
+    for (const [url, remoteAddress, token] of [
+      ['/a', here, 'x'],
+      ['/a', there, undefined],
+      ['/a', here, 'e30.e30.e30'],
+      ['/a', here, 'x'],
+      ['/b', there, 'x'],
+      ['/b', there, 'x'],
+      ['/b', there, 'x'],
+      ['/a', here, undefined],
+    ] as const) {
+      const { status, json, headers } = await ask(url, { token, remoteAddress });
+      assert.equal(json.instance, `urn:uuid:${String(headers['x-request-id'])}`);
+      told.push([
+        status,
+        json.code,
+        json['violated-policies']?.[0],
+        headers['retry-after'],
+        headers['www-authenticate']?.includes('error'),
+      ]);
+      clock.advance(10_000);
+    }
+    const invalid = [401, 'token_invalid', undefined, undefined, true];
+    assert.deepEqual(told, [
+      invalid,
+      [401, 'token_missing', undefined, undefined, false],
+      invalid,
+      [429, 'rate_limited', 'a', '30', undefined],
+      invalid,
+      invalid,
+      [429, 'rate_limited', 'b', '70', undefined],
+      [401, 'token_missing', undefined, undefined, false],
+    ]);
+    assert.equal(new Set(refusals.map(({ requestId }) => requestId)).size, 8);
+    assert.deepEqual(
+      refusals.map(({ from, reason }) => `${from.address.slice(-1)} ${reason}`),
+      [
+        '1 form',
+        '2 undefined',
+        '1 no kid',
+        '1 GET /a 2 per minute by ip',
+        '2 form',
+        '2 form',
+        '2 GET /b 2 per 90 seconds by ip',
+        '1 undefined',
+      ],
+    );
+    assert.deepEqual(ran, []);
+  }
+});
+
+test('who catches a refusal in a handler may change it: nobody else sees that', async (t) => {
+  const { ask } = await guarded(t, (app) => {
+    app.get('/names', { config: { access: open(), limits: ['1 per minute by username'] } }, async (request) => {
+      await request.countUsername('ada').catch((error: unknown) => {
+        assert.ok(error instanceof Problem);
+        const caught = Object.assign(error, { reason: 'changed', seen: true });
+        throw caught;
+      });
+      return {};
+    });
+  });
+  assert.equal((await ask('/names')).status, 200);
+  for (let i = 0; i < 2; i += 1) assert.deepEqual((await ask('/names')).json['violated-policies'], ['names']);
+});
+
 test('a failed authentication whose count fails is still answered, closed', async (t) => {
   const clock = manualClock();
   const counters = memoryCounters({ clock, secret: Buffer.alloc(32) });
