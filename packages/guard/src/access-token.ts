@@ -31,10 +31,11 @@ export interface AccessTokens {
   /**
    * What a token that was not seen before says of itself, and the mark by which those know it who have its issuer's secret.
    * Its signature is not looked at: nothing of it is to be believed before the mark was found where only they can have put it.
-   * `undefined` where it was seen, has no good form, or nobody told the secret.
+   * `undefined` where it was seen, has no good form, or nobody told the secret. Once the mark was found, `remember` it, and `read` it:
+   * its time or its key may be gone meanwhile.
    */
-  unseen?(token: string): { readonly caller: Caller; readonly mark: string } | undefined;
-  /** Remembers a token as one whose signature was checked: one just signed here, or known by its mark. What is wrong with it is told by `read`. */
+  unseen?(token: string): { readonly caller: Caller; readonly mark: string; readonly remember: () => void } | undefined;
+  /** Remembers a token that was just signed here as one whose signature was checked. What is wrong with it is told by `read`. */
   remember?(token: string): void;
 }
 
@@ -73,16 +74,19 @@ export function accessTokens(on: {
     unseen(token) {
       if (!on.mark || seen.get(token)) return undefined;
       const found = unverified(token);
-      return found instanceof Problem ? undefined : { caller: found.caller, mark: on.mark(token) };
+      return found instanceof Problem ? undefined : { caller: found.caller, mark: on.mark(token), remember: () => keep(token, found) };
     },
     remember(token) {
       const found = unverified(token);
-      if (found instanceof Problem) return;
-      seen.set(token, found);
-      counts.known += 1;
+      if (!(found instanceof Problem)) keep(token, found);
     },
     counts,
   };
+
+  function keep(token: string, found: { caller: Caller; key: VerificationKey }): void {
+    seen.set(token, found);
+    counts.known += 1;
+  }
 
   function judge(token: string): Soon<Caller | Problem> {
     const known = seen.get(token);

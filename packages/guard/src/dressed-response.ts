@@ -37,7 +37,7 @@ export class DressedResponse<Request extends IncomingMessage = IncomingMessage> 
 
   /** Node's own, by which it writes each head: other lines may follow `first`, the status line. */
   _storeHeader(first: string, set: unknown): void {
-    if (typeof set === 'object' && !Array.isArray(set)) for (const name in set) this.#takeOff(name);
+    if (typeof set === 'object' && !Array.isArray(set)) for (const name of Object.keys(set ?? {})) this.#takeOff(name);
     else for (const name of namesIn(set)) this.#takeOff(name);
     const told = this.#told;
     let text = '';

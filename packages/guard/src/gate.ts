@@ -214,7 +214,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
     const byCaller = strange ? [] : charges(callerRules, caller.userId);
     return andThen(on.limiter.takeForKnown(mark, caller.sessionId, byIp, byCaller), (said) => {
       if (!said) return enter();
-      on.tokens.remember?.(token);
+      shown.remember();
       request[kState].caller = caller; // from here on refusals name him
       return on.limiter.admit(said.verdict, at) ?? believe(token, caller, Promise.resolve(said.revoked), strange);
     });

@@ -46,6 +46,7 @@ function hmacCheck(key: KeyObject | Uint8Array): Check {
 function checkOf(alg: Algorithm, key: CryptoKey | Uint8Array): Check | undefined {
   // Nothing of a shared secret is kept: whoever owns the bytes may wipe them.
   if (key instanceof Uint8Array) return alg === 'HS256' && key.length >= 32 ? hmacCheck(key) : undefined;
+  if (!types.isCryptoKey(key)) return undefined; // whatever its type says
   let made = checksOfKeys.get(key);
   if (!made) checksOfKeys.set(key, (made = checkOfKey(key)));
   return made.alg === alg ? made.check : undefined;
@@ -57,7 +58,7 @@ type KeyCheck = { readonly alg: Algorithm; readonly check: Check } | { readonly 
 const checksOfKeys = new WeakMap<CryptoKey, KeyCheck>();
 
 function checkOfKey(key: CryptoKey): KeyCheck {
-  const alg = types.isCryptoKey(key) ? algorithmOf(key) : undefined;
+  const alg = algorithmOf(key);
   if (!alg || !key.usages.includes('verify') || key.type !== (alg === 'HS256' ? 'secret' : 'public')) return { alg: undefined };
   return { alg, check: checks[alg](KeyObject.from(key)) };
 }

@@ -381,3 +381,19 @@ test('what an unseen token says of itself, and its mark; nothing where it was se
   const markless = accessTokens({ issuer, audience: 'notes', keys: { find: () => verification('k1', pair) }, clock });
   assert.equal(markless.unseen(token), undefined);
 });
+
+test('what is remembered by its mark is refused all the same once its key or its time is gone', async () => {
+  const { tokens, mint, clock, keys } = setUp();
+  const token = await mint();
+  const said = tokens.unseen(token);
+  keys.set('k1', { kid: 'k1', alg: 'EdDSA', key: 'compromised' });
+  said?.remember();
+  assert.deepEqual(await refusal(tokens, token), { code: 'token_key_gone', reason: 'compromised' });
+  assert.equal(tokens.counts.known, 1);
+  keys.set('k1', verification('k1', pair));
+  const next = await mint({ jti: 'tok_2' });
+  const late = tokens.unseen(next);
+  clock.advance(900_000);
+  late?.remember();
+  assert.equal((await refusal(tokens, next)).code, 'token_expired');
+});

@@ -133,3 +133,7 @@ test('an ES256 signature in the form of other protocols, DER, is none', async ()
   for (let i = 0; i < 20; i++)
     assert.equal(isSigned(`${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`, 'ES256', keys.verify), false);
 });
+
+test('what is no key at all is not fit, and no fault of the server', () => {
+  for (const key of ['-----BEGIN PUBLIC KEY-----', undefined, null, {}]) assert.equal(isSigned('a.b.c', 'EdDSA', key as never), undefined);
+});

@@ -27,9 +27,21 @@ test('V8 compiles nothing while modules are read, and what is hot when the serve
 });
 
 test('a compiler that the command line has switched off stays off', () => {
-  const { status, stdout } = run('--trace-opt', '--no-opt', '--no-maglev');
-  assert.equal(status, 0);
-  assert.equal(isCompiled(stdout, 'serving'), false);
+  for (const off of [
+    ['--no-opt', '--no-maglev'],
+    ['--no_opt', '--no_maglev'],
+    ['--noopt', '--nomaglev'],
+    ['--no-turbofan', '--no-maglev'],
+  ]) {
+    const { status, stdout } = run('--trace-opt', ...off);
+    assert.equal(status, 0);
+    assert.equal(isCompiled(stdout, 'serving'), false, off.join(' '));
+  }
+});
+
+test('flags that are frozen are let be', () => {
+  const { status, stderr } = run('--freeze-flags-after-init');
+  assert.equal(status, 0, stderr);
 });
 
 test('where V8 may compile nothing, none of it is switched on', () => {
