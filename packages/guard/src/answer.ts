@@ -68,15 +68,16 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
   return row.status;
 }
 
-/** Most refusals of one code differ in their instance alone. */
+/** Most refusals of one code differ in their instance alone, and in the names of the policies, which come last. */
 function bodyOf({ code, extra }: Problem<string>, row: ProblemRow, instance: string): string {
-  if (extra.detail !== undefined || extra.violatedPolicies) return JSON.stringify(problemBody(code, row, instance, extra));
+  if (extra.detail !== undefined) return JSON.stringify(problemBody(code, row, instance, extra));
   let around = bodies.get(row);
   if (!around) {
     const [before = '', after = ''] = JSON.stringify(problemBody(code, row, INSTANCE)).split(INSTANCE);
     bodies.set(row, (around = { before, after }));
   }
-  return `${around.before}${instance}${around.after}`;
+  const body = `${around.before}${instance}${around.after}`;
+  return extra.violatedPolicies ? `${body.slice(0, -1)},"violated-policies":${JSON.stringify(extra.violatedPolicies)}}` : body;
 }
 
 /** In no row's words. */
@@ -85,8 +86,7 @@ const bodies = new WeakMap<ProblemRow, { readonly before: string; readonly after
 
 /** RFC 6750 section 3: no `error` where no token was sent. */
 function challenge(row: ProblemTable[string], { extra }: Problem<string>): string {
-  const parts = ['Bearer realm="portcullis"'];
-  if (row.challenge) parts.push(`error="${row.challenge}"`, `error_description="${row.msg ?? row.title}"`);
-  if (extra.maxAgeS !== undefined) parts.push(`max_age=${extra.maxAgeS}`);
-  return parts.join(', ');
+  const error = row.challenge ? `, error="${row.challenge}", error_description="${row.msg ?? row.title}"` : '';
+  const maxAge = extra.maxAgeS === undefined ? '' : `, max_age=${extra.maxAgeS}`;
+  return `Bearer realm="portcullis"${error}${maxAge}`;
 }

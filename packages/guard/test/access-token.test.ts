@@ -323,6 +323,22 @@ test("judge says what read throws, of whatever text; two refusals have nothing o
   );
 });
 
+test('the form is good only of three parts, each of them the one spelling of its bytes', () => {
+  const { tokens } = setUp();
+  const isSpelling = (part: string): boolean => part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part;
+  const letters = [...'AQgwBEIMcko048_-'.repeat(4), '.', '=', '+', '/', '\n', 'é', '\u0000'];
+  fc.assert(
+    fc.property(fc.array(fc.string({ unit: fc.constantFrom(...letters), maxLength: 9 }), { minLength: 2, maxLength: 4 }), (texts) => {
+      const text = texts.join('.');
+      const parts = text.split('.');
+      const judged = tokens.judge(text);
+      assert.ok(judged instanceof Problem);
+      assert.equal(judged.reason === 'form', parts.length !== 3 || !parts.every(isSpelling), JSON.stringify(text));
+    }),
+    { numRuns: 5_000 },
+  );
+});
+
 const flipCase = (letter: string): string => (letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase());
 
 test('one that was minted here is at hand without its signature being looked at, and refused like any other', async () => {

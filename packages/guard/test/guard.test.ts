@@ -11,10 +11,12 @@ import {
   fixedKeys,
   guard,
   type GuardOptions,
+  guardProblems,
   manualClock,
   memoryCounters,
   open,
   Problem,
+  problemBody,
   type Refusal,
   refreshToken,
   type Revocations,
@@ -538,8 +540,10 @@ test('limits: what is left is told on each answer, and over the limit nothing ru
     );
   }
   clock.advance(20_500);
-  const { status, json, headers } = await ask('/notes');
+  const { status, json, body, headers } = await ask('/notes');
   assert.deepEqual([status, json.code, json.message, json['violated-policies']], [429, 'rate_limited', 'Too Many Requests', ['notes']]);
+  const whole = problemBody('rate_limited', guardProblems.rate_limited, json.instance, { violatedPolicies: ['notes'] });
+  assert.equal(body, JSON.stringify(whole), 'put together of halves, it is the same');
   assert.deepEqual([headers['retry-after'], headers['ratelimit']], ['40', '"notes";r=0;t=40']);
   assert.equal(ran.length, 3);
   clock.advance(40_000);
