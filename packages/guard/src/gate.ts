@@ -10,7 +10,7 @@ import { DressedResponse, type Head } from './dressed-response.ts';
 import { type Limit, type LimitBy, parseLimits, type Rule, rulesFor } from './limit.ts';
 import type { Charge } from './counters.ts';
 import { charges, type Limiter, type Place } from './limiter.ts';
-import { orThrow, Problem, refusal, refusalIn } from './problem.ts';
+import { isAuthenticationFailure, orThrow, Problem, refusal, refusalIn } from './problem.ts';
 import type { Revocations } from './revocation.ts';
 import { andThen, orElse, type Soon } from './soon.ts';
 
@@ -53,6 +53,8 @@ export type State = {
   from: ClientAddress;
   /** By the stopwatch, when the first gate was entered, until somebody has been told of the answer. */
   since: number | undefined;
+  /** What a failed authentication pays. */
+  hasPaid: boolean;
   caller: Caller | undefined;
   refreshToken: string | undefined;
   transport: Transport | undefined;
@@ -176,7 +178,11 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    */
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller | Problem> {
     const byIp = charges(ipRules, at.block);
-    const payFor = (why: unknown): Soon<Problem> => andThen(on.limiter.count(byIp, at), (refused) => refused ?? refusalIn(why));
+    const payFor = (why: unknown): Soon<Problem> => {
+      const failed = why instanceof Problem && isAuthenticationFailure(why.code);
+      request[kState].hasPaid = failed;
+      return andThen(on.limiter.count(failed ? on.limiter.withFailure(byIp, at) : byIp, at), (refused) => refused ?? refusalIn(why));
+    };
     const pay = (shown: Shown | Problem): Soon<Caller | Problem> => {
       if (shown instanceof Problem) return payFor(shown);
       const { token, caller } = shown;

@@ -15,7 +15,7 @@ import { securityHeaders } from './headers.ts';
 import { isRequestId, newRequestId } from './id.ts';
 import { parseLimits, rulesFor } from './limit.ts';
 import { charges, limiter, type Place } from './limiter.ts';
-import { guardProblems, orThrow, Problem, type ProblemTable } from './problem.ts';
+import { guardProblems, isAuthenticationFailure, orThrow, Problem, type ProblemTable } from './problem.ts';
 import { formProblem } from './request-form.ts';
 import type { Revocations } from './revocation.ts';
 import { type GuardedRoute, routeTable } from './route-table.ts';
@@ -290,6 +290,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     guarded(request)[kState] = {
       from,
       since,
+      hasPaid: false,
       caller: undefined,
       refreshToken: undefined,
       transport: undefined,
@@ -332,12 +333,12 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     return false;
   }
 
-  /** The one place where a refusal becomes an answer. Failed authentications pay here, whichever gate or handler refused. */
+  /** The one place where a refusal becomes an answer. Failed authentications pay here, whichever gate or handler refused, unless they have. */
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     if (!guarded(request)[kState]) return refuseUnentered(error, request, reply);
     const problem = problemOf(error, problems);
     const paid = (): Soon<Problem | undefined> =>
-      isAuthenticationFailure(problem.code) ? limits.countFailure(placeOf(request, reply)) : undefined;
+      isAuthenticationFailure(problem.code) && !guarded(request)[kState].hasPaid ? limits.countFailure(placeOf(request, reply)) : undefined;
     settle(
       paid,
       (refused) => answer(error, refused ?? problem, request, reply),
@@ -424,9 +425,5 @@ function gateOf(request: FastifyRequest): Gate {
   if (!gate) throw new Error(`${request.routeOptions.url} has no gate`);
   return gate;
 }
-
-/** Failing to say who one is: every 401 of the guard's own, but for a login that is merely too long ago. */
-const isAuthenticationFailure = (code: string): boolean =>
-  code !== 'authentication_stale' && Object.hasOwn(guardProblems, code) && guardProblems[code as keyof typeof guardProblems].status === 401;
 
 const allow = (methods: readonly string[]): string => [...methods, 'OPTIONS'].join(', ');

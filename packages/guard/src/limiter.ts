@@ -17,7 +17,9 @@ export interface Limiter {
   takeForKnown: Counters['takeForKnown'];
   /** Tells of a verdict, or refuses by it. */
   admit(verdict: Verdict, at: Place): Problem | undefined;
-  /** What a failed authentication pays, whatever the route. */
+  /** Charges, and what a failed authentication pays beside them, whatever the route. */
+  withFailure(asked: readonly Charge[], at: Place): readonly Charge[];
+  /** What it pays where nothing else is counted with it. */
   countFailure(at: Place): Soon<Problem | undefined>;
 }
 
@@ -34,7 +36,7 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
   const count: Limiter['count'] = (asked, at) => andThen(counters.take(asked), (verdict) => admit(verdict, at));
 
   return {
-    check: (asked, at) => andThen(counters.peek([...asked, ...charges(failureRules, at.block)]), (verdict) => refusalBy(verdict, at)),
+    check: (asked, at) => andThen(counters.peek(withFailure(asked, at)), (verdict) => refusalBy(verdict, at)),
     count,
     countFor(sessionId, always, ifLiving, at) {
       if (counters.takeFor)
@@ -54,19 +56,28 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
     },
     takeForKnown: counters.takeForKnown?.bind(counters),
     admit,
+    withFailure,
     countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refusalBy(verdict, at)),
   };
 
+  function withFailure(asked: readonly Charge[], { block }: Place): Charge[] {
+    return [...asked, ...charges(failureRules, block)];
+  }
+
   function admit(verdict: Verdict, at: Place): Problem | undefined {
-    if (verdict.allowed && verdict.tightest) show(verdict.tightest, at.rules, at);
+    if (verdict.allowed && verdict.tightest) show(verdict.tightest, rulesBeside(verdict.tightest, at), at);
     return refusalBy(verdict, at);
   }
 
   function refusalBy(verdict: Verdict, at: Place): Problem | undefined {
     if (verdict.allowed) return undefined;
     const { rule, resetMs } = verdict.refusedBy;
-    show(verdict.refusedBy, failureRules.includes(rule) ? failureRules : at.rules, at);
+    show(verdict.refusedBy, rulesBeside(verdict.refusedBy, at), at);
     return rateLimited(rule, Math.max(1, Math.ceil(resetMs / 1_000)));
+  }
+
+  function rulesBeside({ rule }: Standing, { rules }: Place): readonly Rule[] {
+    return failureRules.includes(rule) ? failureRules : rules;
   }
 }
 

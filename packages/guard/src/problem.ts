@@ -114,6 +114,10 @@ export function refusal(code: GuardProblemCode, reason = ''): Problem {
   return ofCode.getOrInsertComputed(reason, () => Object.freeze(new Problem(code, reason || undefined, Object.freeze({}))));
 }
 
+/** Failing to say who one is: every 401 of the guard's own, but for a login that is merely too long ago. */
+export const isAuthenticationFailure = (code: string): boolean =>
+  code !== 'authentication_stale' && Object.hasOwn(guardProblems, code) && guardProblems[code as GuardProblemCode].status === 401;
+
 const refusals = new Map<GuardProblemCode, Map<string, Problem>>();
 
 /** For whoever expects a refusal to be thrown: then it is one of his own, that he may do with as he likes. */

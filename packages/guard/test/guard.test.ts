@@ -618,6 +618,54 @@ test('failed authentications have a limit of their own over all routes; a good t
   assert.equal((await ask('/c', { token })).status, 200);
 });
 
+test('a failed authentication pays for its route and its failure at once: both or neither, and each once', async (t) => {
+  const clock = manualClock();
+  const counters = memoryCounters({ clock, secret: Buffer.alloc(32) });
+  const taken: string[] = [];
+  const { ask, mint, revoked } = await guarded(
+    t,
+    (app, seen) => {
+      app.route(route(seen, signedIn(), { url: '/a' }, ['10 per minute']));
+      app.get('/own', { config: { access: open(), limits: ['20 per minute'] } }, () => {
+        throw new Problem('token_invalid', 'a token of another kind');
+      });
+    },
+    {
+      authFailureLimits: '5 per minute',
+      tokens: accessTokens({ issuer, audience: 'notes', keys, clock }),
+      clock,
+      counters: {
+        peek: () => ({ allowed: true, tightest: undefined }), // as where only a shared store knows, or others came at the same time
+        take(charges) {
+          taken.push(charges.map(({ rule }) => rule.name).join('+'));
+          return counters.take(charges);
+        },
+      },
+    },
+  );
+  const once = async (url: string, token: string | undefined): Promise<unknown[]> => {
+    taken.length = 0;
+    const { status, headers } = await ask(url, { token });
+    return [status, taken.join(', '), headers['ratelimit'], headers['ratelimit-policy']];
+  };
+  const [token, ended] = [await mint(), await mint({ sid: 'ses_2' })];
+  revoked.add('ses_2');
+  const failures = '"auth-failures";q=5;w=60';
+  assert.deepEqual(await once('/a', token), [200, 'a', '"a";r=9;t=60', '"a";q=10;w=60']);
+  assert.deepEqual(await once('/a', undefined), [401, 'a+auth-failures', '"a";r=8;t=60', '"a";q=10;w=60']);
+  assert.deepEqual(
+    await once('/a', 'x'),
+    [401, 'a+auth-failures', '"auth-failures";r=3;t=60', failures],
+    'what is nearest its end is told',
+  );
+  assert.deepEqual(await once('/a', ended), [401, 'a, auth-failures', '"a";r=6;t=60', '"a";q=10;w=60']);
+  assert.deepEqual(await once('/own', undefined), [401, 'own, auth-failures', '"own";r=19;t=60', '"own";q=20;w=60']);
+  assert.deepEqual(await once('/a', `${token.slice(0, -9)}AAAAAAAAA`), [401, 'a+auth-failures', '"auth-failures";r=0;t=60', failures]);
+  for (const bad of ['x', undefined])
+    assert.deepEqual(await once('/a', bad), [429, 'a+auth-failures', '"auth-failures";r=0;t=60', failures]);
+  assert.deepEqual(await once('/a', token), [200, 'a', '"a";r=4;t=60', '"a";q=10;w=60'], 'what one refuses counts on none');
+});
+
 test('limits by username are counted when the handler names one, on any kind of route', async (t) => {
   for (const access of [open(), signedIn(), signedInIfSent(), refreshToken()]) {
     const { ask, mint, ran } = await guarded(t, (app, seen) => {
