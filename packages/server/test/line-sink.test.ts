@@ -41,7 +41,8 @@ for (const how of ['at once', 'behind'] as const) {
     sink.close();
     const texts = files.map((file) => readFileSync(file, 'utf8'));
     assert.equal(texts.join(''), lines.join(''));
-    assert.ok(texts.every((text) => text.endsWith('\n')));
+    // On a slow machine a file may have its successor before anything was written to it.
+    assert.ok(texts.every((text) => text === '' || text.endsWith('\n')));
     assert.throws(() => closeSync(first), { code: 'EBADF' }, 'what it left is closed');
   });
 
