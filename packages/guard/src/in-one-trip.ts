@@ -1,7 +1,8 @@
 /**
- * Asks for all that comes in one turn of the event loop together, and for what comes while that is on its way together as soon as
- * the answers are there: a trip costs much the same with one question as with many, on both ends, so the more there are the less
- * each costs. A question never waits for a trip that takes longer than `patienceMs`.
+ * Asks for all that comes in one turn of the event loop together, and for what comes while that is on its way together two turns
+ * after the answers are there, when most of those who got one have asked for the next: a trip costs much the same with one question
+ * as with many, on both ends, so the more there are the less each costs. A turn is as short as there is little to do, and a question
+ * never waits for a trip that takes longer than `patienceMs`.
  * @param most so many questions are not kept waiting for more.
  * @param ask gets them in the order they came, and answers each in its place. What it rejects with, each is rejected with.
  */
@@ -21,7 +22,10 @@ export function inOneTrip<Question, Answer>(
     onItsWay = sent;
     impatience = impatience?.refresh() ?? setTimeout(goOn, patienceMs).unref();
     const back = (): void => {
-      if (onItsWay === sent) goOn();
+      const goOnOnce = (): void => {
+        if (onItsWay === sent) goOn();
+      };
+      setImmediate(() => setImmediate(goOnOnce));
     };
     ask(sent.map(({ question }) => question)).then(
       (answers) => {
