@@ -146,6 +146,7 @@ function connectTo(address: RedisAddress, { username, password, database = 0, tl
     ...(password !== undefined && { password }),
     database,
     disableOfflineQueue: true,
+    commandOptions: { timeout: 0 }, // `call` has one of its own, and theirs is an AbortSignal for each
     socket: tls && 'host' in address ? { ...always, ...address, ...tls, tls: true } : { ...always, ...address },
   });
   const ready = new Promise<void>((done, failed) => {
