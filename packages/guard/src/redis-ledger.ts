@@ -3,7 +3,7 @@ import type { Charge, Counters, Verdict } from './counters.ts';
 import { inOneTrip } from './in-one-trip.ts';
 import type { Rule } from './limit.ts';
 import { Problem } from './problem.ts';
-import { recentMap } from './recent-map.ts';
+import { recentMap, type RecentMap } from './recent-map.ts';
 import { lending, type Part, type Said } from './redis-loans.ts';
 import { CLAIM, COUNT, GIVE_BACK, MARK, REVOKE } from './redis-scripts.ts';
 
@@ -57,43 +57,50 @@ export type RedisLedgerOptions = {
  * to be refused.
  */
 export function redisLedger(on: RedisLedgerOptions): RedisLedger {
-  /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
-  const keyOf = ({ rule, who }: Charge): string => `${on.prefix}:limit:{${hashOf(who)}}:${factsOf(rule).hash}`;
   const revokedKey = (sessionId: string): string => `${on.prefix}:revoked:{r${bucketOf(sessionId)}}:${sessionId}`;
   const markKey = (sessionId: string): string => `${on.prefix}:token:{r${bucketOf(sessionId)}}:${hashed(sessionId)}`; // of a living one, nobody needs the id
-  const generationKey = (bucket: number): string => `${on.prefix}:generation:{r${bucket}}`;
+  const generationKeys = buckets.map((bucket) => `${on.prefix}:generation:{r${bucket}}`);
 
   const known = new WeakMap<Rule, Facts>();
   /** A rule is asked about with every request, and never changes. */
   function factsOf(rule: Rule): Facts {
     let facts = known.get(rule);
-    if (!facts) known.set(rule, (facts = { hash: hashed(rule.id), max: String(rule.limit.max), windowMs: String(rule.limit.windowMs) }));
+    if (!facts) {
+      const { max, windowMs } = rule.limit;
+      facts = { hash: hashed(rule.id), max: String(max), windowMs: String(windowMs), keys: recentMap(10_000) };
+      known.set(rule, facts);
+    }
     return facts;
   }
 
-  const hashes = recentMap<string, string>(10_000);
-  /** Several limits count by the same address, and he who asks once asks again. What is longer than that, somebody may have made up. */
-  function hashOf(who: string): string {
-    if (who.length > 64) return hashed(who);
-    let found = hashes.get(who);
-    if (found === undefined) hashes.set(who, (found = hashed(who)));
-    return found;
+  /** Bounded, and without anybody's name in it; those of one address, user or name are together in a cluster, by the tag in braces. */
+  function keyOf({ rule, who }: Charge): string {
+    const { hash, keys } = factsOf(rule);
+    const known = keys.get(who);
+    if (known !== undefined) return known;
+    const key = `${on.prefix}:limit:{${hashed(who)}}:${hash}`;
+    if (who.length <= 64) keys.set(who, key); // he who asks once asks again; what is longer, somebody may have made up
+    return key;
   }
-
-  type Session = { readonly id: string; readonly paysOnceRevoked: number; readonly mark?: string | undefined };
-  type Question = { readonly mode: 'peek' | 'take' | 'lend'; readonly charges: readonly Charge[]; readonly session?: Session | undefined };
 
   /** In a cluster the keys of two questions are in two places, so each goes for itself. */
   const toRedis = inOneTrip<Question, unknown>({ most: on.isCluster ? 1 : MOST_IN_A_TRIP, patienceMs: PATIENCE_MS }, async (questions) => {
     const keys: string[] = [];
     const args = [on.now ? String(on.now()) : ''];
-    for (const { mode, charges, session } of questions) {
-      if (session) keys.push(generationKey(bucketOf(session.id)), revokedKey(session.id));
-      if (session?.mark) keys.push(markKey(session.id));
-      args.push(mode, session ? String(session.paysOnceRevoked) : '', session?.mark?.slice(0, ASKED) ?? '', String(charges.length));
-      for (const charge of charges) {
-        keys.push(keyOf(charge));
-        args.push(factsOf(charge.rule).max, factsOf(charge.rule).windowMs);
+    for (let first = 0, next = 0; first < questions.length; first = next) {
+      const { mode, charges, session } = questions[first]!;
+      while (next < questions.length && isLike(questions[first]!, questions[next]!)) next++;
+      args.push(String(next - first), mode, session ? String(session.paysOnceRevoked) : '', session?.mark ? 'marked' : '');
+      args.push(String(charges.length));
+      for (const { rule } of charges) args.push(factsOf(rule).max, factsOf(rule).windowMs);
+      for (let i = first; i < next; i++) {
+        const { charges, session } = questions[i]!;
+        if (session) keys.push(generationKeys[bucketOf(session.id)]!, revokedKey(session.id));
+        if (session?.mark) {
+          keys.push(markKey(session.id));
+          args.push(session.mark.slice(0, ASKED));
+        }
+        for (const charge of charges) keys.push(keyOf(charge));
       }
     }
     const answers = await on.run(COUNT, keys, args);
@@ -151,12 +158,13 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
 
     takeFor,
 
-    async takeForKnown(mark, id, always, ifLiving) {
-      if (apart) return (await isKnown(mark, id)) ? takeFor(id, always, ifLiving) : undefined;
+    takeForKnown(mark, id, always, ifLiving) {
+      if (apart) return isKnown(mark, id).then((known) => (known ? takeFor(id, always, ifLiving) : undefined));
       const first = distinct(always);
       const charges = distinct([...first, ...ifLiving]);
-      const answer = await toRedis({ mode: 'take', charges, session: { id, mark, paysOnceRevoked: first.length } });
-      return isOf(mark, answer) ? answerFor(id, charges, answer) : undefined;
+      return toRedis({ mode: 'take', charges, session: { id, mark, paysOnceRevoked: first.length } }).then((answer) =>
+        isOf(mark, answer) ? answerFor(id, charges, answer) : undefined,
+      );
     },
 
     async mark(sessionId, mark, forMs) {
@@ -171,7 +179,9 @@ export function redisLedger(on: RedisLedgerOptions): RedisLedger {
     },
 
     claim: (name, version, how) =>
-      Promise.all(buckets.map(async (bucket) => String(await on.run(CLAIM, [generationKey(bucket)], [name, String(version), how ?? ''])))),
+      Promise.all(
+        buckets.map(async (bucket) => String(await on.run(CLAIM, [generationKeys[bucket]!], [name, String(version), how ?? '']))),
+      ),
   };
 }
 
@@ -192,7 +202,18 @@ function bucketOf(sessionId: string): number {
 
 const hashed = (text: string): string => hash('sha256', text, 'base64url').slice(0, 22);
 
-type Facts = { readonly hash: string; readonly max: string; readonly windowMs: string };
+type Facts = { readonly hash: string; readonly max: string; readonly windowMs: string; readonly keys: RecentMap<string, string> };
+
+type Session = { readonly id: string; readonly paysOnceRevoked: number; readonly mark?: string | undefined };
+type Question = { readonly mode: 'peek' | 'take' | 'lend'; readonly charges: readonly Charge[]; readonly session?: Session | undefined };
+
+/** Whether the two differ in nothing but whom they are about, so that Redis need be told the rest only once. */
+const isLike = (one: Question, other: Question): boolean =>
+  one.mode === other.mode &&
+  one.session?.paysOnceRevoked === other.session?.paysOnceRevoked &&
+  !one.session?.mark === !other.session?.mark &&
+  one.charges.length === other.charges.length &&
+  one.charges.every(({ rule }, i) => rule === other.charges[i]!.rule);
 
 const distinct = (charges: readonly Charge[]): readonly Charge[] =>
   charges.length < 2
@@ -202,17 +223,18 @@ const distinct = (charges: readonly Charge[]): readonly Charge[] =>
 /** What {@link COUNT} answers; `undefined` for anything else. */
 function read(charges: readonly Charge[], answer: unknown): (Said & Part) | undefined {
   if (!Array.isArray(answer)) return undefined;
-  const [allowed, which, remaining, resetMs, generation, revoked, ...lent]: unknown[] = answer;
+  const allowed = answer[0] === 1;
+  const [which, remaining, resetMs, generation]: unknown[] = [answer[1], answer[2], answer[3], answer[4]];
   if (!isWhole(which) || !isWhole(remaining) || !isWhole(resetMs)) return undefined;
   const charge = charges[which - 1];
-  if (!charge && !(allowed === 1 && which === 0)) return undefined;
+  if (!charge && !(allowed && which === 0)) return undefined;
   const standing = charge && { rule: charge.rule, remaining, resetMs };
   return {
-    verdict: standing && allowed !== 1 ? { allowed: false, refusedBy: standing } : { allowed: true, tightest: standing },
+    verdict: standing && !allowed ? { allowed: false, refusedBy: standing } : { allowed: true, tightest: standing },
     speaksOf: charge,
-    revoked: revoked === 1,
+    revoked: answer[5] === 1,
     generation: typeof generation === 'string' && generation !== '' ? generation : undefined,
-    lent: lent.map(Number),
+    lent: answer.slice(6).map(Number),
   };
 }
 

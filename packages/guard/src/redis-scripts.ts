@@ -3,9 +3,10 @@
  * questions at once, each answered before the next is looked at.
  *
  * KEYS, for each question: with a session its generation and its revocation, and with a mark where that of its last token is;
- * then a counter for each charge. ARGV: epoch milliseconds, or '' for Redis's own; then for each question `peek`, `take`, or `lend`
- * for a take that may be taken back; with a session how many charges it pays once it is revoked, else ''; how the mark of its last
- * token must begin, or ''; how many charges there are; and for each its limit's max and window.
+ * then a counter for each charge. ARGV: epoch milliseconds, or '' for Redis's own; then for each row of questions that are alike
+ * how many they are; `peek`, `take`, or `lend` for a take that may be taken back; with a session how many charges it pays once it
+ * is revoked, else ''; `marked` where there are marks, else ''; how many charges there are; for each its limit's max and window;
+ * and with marks, for each question, how that of its session's last token must begin.
  *
  * Answers, for each question: 1 or 0 for admitted or not, 2 for another mark, and nothing is counted; of which charge it speaks,
  * from 1, 0 without any; what remains there; how long until more does; the generation; 1 for revoked; then with a mark the rest of
@@ -19,12 +20,12 @@ if not now then
 end
 local key, arg = 1, 2
 
--- KEYS[key] is the first counter, ARGV[arg] its max; of a revoked session's charges only the first are paid.
-local function count(mode, charges, generation, revoked)
+-- KEYS[key] is the first counter; of a revoked session's charges only the first are paid.
+local function count(mode, limits, charges, generation, revoked)
   local lists = {}
   local refusedBy, longest
   for i = 1, charges do
-    local max, window = tonumber(ARGV[arg + 2 * i - 2]), tonumber(ARGV[arg + 2 * i - 1])
+    local max, window = limits[2 * i - 1], limits[2 * i]
     local kept = redis.call('GET', KEYS[key + i - 1])
     local old = kept and cmsgpack.unpack(kept) or {}
     local entries, total = {}, 0
@@ -80,25 +81,29 @@ end
 
 local answers = {}
 while arg <= #ARGV do
-  local mode, always, mark, charges = ARGV[arg], tonumber(ARGV[arg + 1]), ARGV[arg + 2], tonumber(ARGV[arg + 3])
-  arg = arg + 4
-  local generation, revoked, paid, isKnown, rest = '', 0, charges, true, nil
-  if always then
-    generation = redis.call('GET', KEYS[key]) or ''
-    revoked = redis.call('EXISTS', KEYS[key + 1])
-    if revoked == 1 then paid = always end
-    key = key + 2
+  local alike, mode, always, marked, charges = ARGV[arg], ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], tonumber(ARGV[arg + 4])
+  local limits = {}
+  for i = 1, 2 * charges do limits[i] = tonumber(ARGV[arg + 4 + i]) end
+  arg = arg + 5 + 2 * charges
+  for _ = 1, alike do
+    local generation, revoked, paid, isKnown, rest = '', 0, charges, true, nil
+    if always then
+      generation = redis.call('GET', KEYS[key]) or ''
+      revoked = redis.call('EXISTS', KEYS[key + 1])
+      if revoked == 1 then paid = always end
+      key = key + 2
+    end
+    if marked ~= '' then
+      local mark, kept = ARGV[arg], redis.call('GET', KEYS[key]) or ''
+      isKnown = string.sub(kept, 1, #mark) == mark
+      rest = string.sub(kept, #mark + 1)
+      key, arg = key + 1, arg + 1
+    end
+    local answer = isKnown and count(mode, limits, paid, generation, revoked) or { 2, 0, 0, 0, generation, revoked }
+    if isKnown and rest then answer[7] = rest end
+    answers[#answers + 1] = answer
+    key = key + charges
   end
-  if mark ~= '' then
-    local kept = redis.call('GET', KEYS[key]) or ''
-    isKnown = string.sub(kept, 1, #mark) == mark
-    rest = string.sub(kept, #mark + 1)
-    key = key + 1
-  end
-  local answer = isKnown and count(mode, paid, generation, revoked) or { 2, 0, 0, 0, generation, revoked }
-  if isKnown and rest then answer[7] = rest end
-  answers[#answers + 1] = answer
-  key, arg = key + charges, arg + 2 * charges
 end
 return answers
 `;

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { randomBytes, randomInt } from 'node:crypto';
 import { after, suite, test } from 'node:test';
 import { createClient } from '@redis/client';
 import { manualClock } from '../src/clock.ts';
 import { countersConformance } from '../src/counters-conformance.ts';
 import { parseLimits, rulesFor } from '../src/limit.ts';
-import { redisLedger, type RedisLedgerOptions, type RunScript } from '../src/redis-ledger.ts';
+import { redisLedger, type RedisLedger, type RedisLedgerOptions, type RunScript } from '../src/redis-ledger.ts';
 import { GIVE_BACK } from '../src/redis-scripts.ts';
 import { ledgerConformance } from '../../../test/support/ledger-conformance.ts';
 import { isRedisHere, startRedis } from '../../../test/support/redis.ts';
@@ -43,6 +44,50 @@ suite('one trip', { skip: !redis }, () => {
     });
     for (let i = 0; i < 5; i++) await ledger.takeFor('ses_1', charges.slice(0, 1), charges.slice(1));
     assert.equal(trips, 5);
+  });
+
+  test('gives each of many the answer that it would have got alone, whatever they ask beside each other', async () => {
+    const limits = parseLimits('3 per minute by ip; 40 per hour by ip; 2 per minute by caller');
+    const rules = ['/notes', '/else'].map((path) => rulesFor({ method: 'GET', path }, limits));
+    const one = <T>(of: readonly T[]): T => of[randomInt(of.length)]!;
+    const some = () => one(rules).flatMap((rule) => (randomInt(3) === 0 ? [] : [{ rule, who: `who ${randomInt(4)}` }]));
+    const sessions = Array.from({ length: 8 }, (_, i) => ({ id: `ses_${i}`, mark: randomBytes(32).toString('base64url') }));
+
+    const clock = manualClock();
+    let trips = 0;
+    const [together, alone] = await Promise.all(
+      [0, 0].map(async () => {
+        const ledger = newLedger({
+          now: clock.now,
+          run(...script) {
+            trips += 1;
+            return run(...script);
+          },
+        });
+        for (const [i, { id, mark }] of sessions.entries()) {
+          if (i % 2) await ledger.mark(id, mark, 60_000);
+          if (i % 3 === 0) await ledger.revoke(id, 60_000);
+        }
+        return ledger;
+      }),
+    );
+    assert.ok(together && alone);
+    for (let round = 0; round < 30; round++) {
+      const asked: ((ledger: RedisLedger) => Promise<unknown>)[] = Array.from({ length: 60 }, () => {
+        const [always, ifLiving, kind] = [some(), some(), randomInt(4)];
+        const [{ id }, { mark }] = randomInt(3) ? [one(sessions), one(sessions)] : [sessions[1]!, sessions[1]!];
+        return async (ledger) => {
+          if (kind === 0) return ledger.peek(always);
+          if (kind === 1) return ledger.take(always);
+          return kind === 2 ? ledger.takeFor(id, always, ifLiving) : ledger.takeForKnown(mark, id, always, ifLiving);
+        };
+      });
+      trips = 0;
+      const answers: readonly unknown[] = await Promise.all(asked.map((ask) => ask(together)));
+      assert.ok(trips <= 2, `${trips} trips`);
+      for (const [i, ask] of asked.entries()) assert.deepEqual(answers[i], await ask(alone), `round ${round}, question ${i}`);
+      clock.advance(randomInt(20_000));
+    }
   });
 
   test('what is no answer of ours is unavailable and told, and counts nothing', async () => {

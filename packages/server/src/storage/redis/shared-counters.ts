@@ -28,14 +28,15 @@ export function sharedCounters(on: {
   instances: () => number;
   clock: Clock;
 }): Required<Counters> {
-  const refusedUntil = recentMap<string, number>(REMEMBERED);
+  /** By who it is, and then by the rule. */
+  const refusedUntil = recentMap<string, Map<string, number>>(REMEMBERED);
 
   return {
     peek(charges) {
       if (!on.isUp()) return locally('peek', charges);
       const now = on.clock.now();
       for (const charge of charges) {
-        const waitMs = (refusedUntil.get(keyOf(charge)) ?? 0) - now;
+        const waitMs = (refusedUntil.get(charge.who)?.get(charge.rule.id) ?? 0) - now;
         if (waitMs > 0) return { allowed: false, refusedBy: { rule: charge.rule, remaining: 0, resetMs: waitMs } };
       }
       return { allowed: true, tightest: undefined };
@@ -91,7 +92,11 @@ export function sharedCounters(on: {
   function remember(charges: readonly Charge[], verdict: Verdict): Verdict {
     if (verdict.allowed) return verdict;
     const { rule, resetMs } = verdict.refusedBy;
-    for (const charge of charges) if (charge.rule === rule) refusedUntil.set(keyOf(charge), on.clock.now() + resetMs);
+    for (const charge of charges) {
+      if (charge.rule !== rule) continue;
+      const untils = refusedUntil.get(charge.who) ?? new Map<string, number>();
+      refusedUntil.set(charge.who, untils.set(rule.id, on.clock.now() + resetMs));
+    }
     return verdict;
   }
 
@@ -106,8 +111,6 @@ export function sharedCounters(on: {
     return { allowed: true, tightest: verdict.tightest && whole(verdict.tightest) };
   }
 }
-
-const keyOf = ({ rule, who }: Charge): string => `${rule.id}\n${who}`;
 
 /** The same counter, with one instance's share of the limit. */
 const shareOf = (rule: Rule, instances: number): Rule =>
