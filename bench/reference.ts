@@ -40,9 +40,9 @@ export type Row = {
 export type Round = ReadonlyMap<string, { readonly slice: Slice; readonly ratio: number; readonly together: number }>;
 
 const WARM_UP_MS = 1_000;
-/** Before, V8's compiler takes a tenth of the time and more; but no row is warmed up for longer than so many takes. */
+/** Before, V8's compiler takes a tenth of the time and more; but no row is warmed up for longer than so. */
 const WARM_REQUESTS = 40_000;
-const WARM_TAKES = 6;
+const WARM_AT_MOST_MS = 15_000;
 const REFERENCE_MS = 200;
 const ROW_MS = 300;
 
@@ -54,7 +54,8 @@ export async function takeRounds(bench: Bench, { http1, asking }: Reference, row
   const reference = async (forMs: number): Promise<Slice> => bench.generator.slice(http1, asking, forMs);
   for (const take of [reference, ...rows.map(({ take }) => take)]) {
     let asked = 0;
-    for (let takes = 0; takes < WARM_TAKES && asked < WARM_REQUESTS; takes++) asked += (await take(WARM_UP_MS)).completed;
+    const until = performance.now() + WARM_AT_MOST_MS;
+    while (performance.now() < until && asked < WARM_REQUESTS) asked += (await take(WARM_UP_MS)).completed;
   }
 
   const all: Round[] = [];
