@@ -3,7 +3,7 @@ import { isPostgresHere } from '../test/support/postgres.ts';
 import { isRedisHere } from '../test/support/redis.ts';
 import { firstSeen, good, refresh, refusals } from './askings.ts';
 import type { Bench } from './bench.ts';
-import type { Asking } from './generator.ts';
+import type { Asking, Target } from './generator.ts';
 import { openTree, type Portcullis, repository, seeItCount } from './portcullis.ts';
 import { type Cost, costOf, REFERENCE, type Reference, type Round, type Row, startReference, takeRounds } from './reference.ts';
 import { median } from './spread.ts';
@@ -63,17 +63,23 @@ function rowsOf(
     Promise.all(Array.from({ length: TOKENS }, () => mint(embedded.access, { jti: crypto.randomUUID() })));
   const issue = async (server: Portcullis, atMost: number): Promise<readonly string[]> =>
     (await refresh(server, generator, 10_000, atMost)).given.access;
+  /** What asks a server, with tokens that are made anew for each take. */
+  const withNew = (
+    make: () => Promise<readonly string[]>,
+    server: Target,
+    asking: (tokens: readonly string[]) => Asking,
+  ): Pick<Row, 'prepare' | 'take'> => {
+    let tokens: readonly string[] = [];
+    return {
+      prepare: async () => {
+        tokens = await make();
+      },
+      take: (forMs) => generator.slice(server, asking(tokens), forMs),
+    };
+  };
 
   return [
-    {
-      name: VERIFIED,
-      take: async (forMs) =>
-        generator.slice(
-          reference.http1,
-          { ...good(embedded), path: '/verified', bearers: { tokens: await mintMany(), taken: 'once' } },
-          forMs,
-        ),
-    },
+    { name: VERIFIED, ...withNew(mintMany, reference.http1, (tokens) => ({ ...firstSeen(tokens), path: '/verified' })) },
     { name: GOOD, bar: times(1.6), take: asked(embedded, good(embedded)) },
     ...(shared
       ? [{ name: 'Redis and PostgreSQL, token seen before', bar: times(2), take: asked(shared.instance, good(shared.instance)) }]
@@ -81,22 +87,21 @@ function rowsOf(
     {
       name: 'embedded, first seen here',
       bar: times(3),
-      take: async (forMs) => generator.slice(embedded, firstSeen(await issue(embedded, TOKENS)), forMs),
+      ...withNew(async () => issue(embedded, TOKENS), embedded, firstSeen),
     },
     ...(shared
       ? [
           {
             name: 'Redis and PostgreSQL, first seen here',
             bar: times(3),
-            take: async (forMs: number) =>
-              generator.slice(shared.instance, firstSeen(await issue(shared.other, shared.other.refresh.length)), forMs),
+            ...withNew(async () => issue(shared.other, shared.other.refresh.length), shared.instance, firstSeen),
           },
         ]
       : []),
     {
       name: 'issued elsewhere, first seen here',
       bar: oneVerification,
-      take: async (forMs) => generator.slice(embedded, firstSeen(await mintMany()), forMs),
+      ...withNew(mintMany, embedded, firstSeen),
     },
     ...Object.entries(refusals).map(([why, asking]) => ({
       name: `refused, ${why}`,
