@@ -190,37 +190,40 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       const byCaller = strange ? [] : charges(callerRules, caller.userId);
       return believe(token, caller, on.limiter.countFor(caller.sessionId, byIp, byCaller, at), strange);
     };
-    const enter = (): Soon<Caller | Problem> => {
-      const found = findToken(request, 'access');
-      if ('problem' in found) return payFor(refusal(found.problem));
+    const enterWith = (token: string): Soon<Caller | Problem> => {
       const shown = orElse<Shown | Problem>(
-        () => look(request, found.token),
+        () => look(request, token),
         (fault) => andThen(payFor(fault), orThrow),
       );
       return andThen(shown, pay);
     };
-    return andThen(
-      on.limiter.check(byIp, at),
-      (refused) => refused ?? (on.limiter.takeForKnown ? enterKnown(request, at, byIp, enter) : enter()),
-    );
+    return andThen(on.limiter.check(byIp, at), (refused) => {
+      if (refused) return refused;
+      const found = findToken(request, 'access');
+      if ('problem' in found) return payFor(refusal(found.problem));
+      const unseen = on.limiter.takeForKnown && on.tokens.unseen?.(found.token);
+      if (!unseen) return enterWith(found.token);
+      return andThen(enterKnown(request, at, byIp, found.token, unseen), (known) => known ?? enterWith(found.token));
+    });
   }
 
   /**
    * By a token that those know who issued it, so that its signature need not be checked here: asked in the one trip in which
    * the request is counted. Until they have said so, nothing that it says counts for anything.
+   * @returns `undefined` where they do not know it, and nothing was counted.
    */
-  function enterKnown(request: Guarded, at: Place, byIp: readonly Charge[], enter: () => Soon<Caller | Problem>): Soon<Caller | Problem> {
-    const found = findToken(request, 'access');
-    if ('problem' in found || !on.limiter.takeForKnown) return enter();
-    const { token } = found;
-    const shown = on.tokens.unseen?.(token);
-    if (!shown) return enter();
-    const { caller, mark } = shown;
+  function enterKnown(
+    request: Guarded,
+    at: Place,
+    byIp: readonly Charge[],
+    token: string,
+    { caller, mark, remember }: Unseen,
+  ): Soon<Caller | Problem | undefined> {
     const strange = strangePage(request, caller);
     const byCaller = strange ? [] : charges(callerRules, caller.userId);
-    return andThen(on.limiter.takeForKnown(mark, caller.sessionId, byIp, byCaller), (said) => {
-      if (!said) return enter();
-      shown.remember();
+    return andThen(on.limiter.takeForKnown?.(mark, caller.sessionId, byIp, byCaller), (said) => {
+      if (!said) return undefined;
+      remember();
       request[kState].caller = caller; // from here on refusals name him
       return on.limiter.admit(said.verdict, at) ?? believe(token, caller, Promise.resolve(said.revoked), strange);
     });
@@ -301,6 +304,9 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
 const nothing = (): undefined => undefined;
 
 const problemIn = (entered: Caller | Problem): Problem | undefined => (entered instanceof Problem ? entered : undefined);
+
+/** What an access token says of itself that nobody has verified. */
+type Unseen = NonNullable<ReturnType<NonNullable<AccessTokens['unseen']>>>;
 
 /** An access token that was verified, and whom it names. */
 type Shown = { readonly token: string; readonly caller: Caller };
