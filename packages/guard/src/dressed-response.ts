@@ -21,6 +21,7 @@ export class DressedResponse<Request extends IncomingMessage = IncomingMessage> 
   #worn = nothing;
   /** Names and values in turn: so few are found sooner than in anything that looks them up. */
   #told: string[] = [];
+  #onHead: (() => void) | undefined;
 
   /** The values must be good in a header: they are not looked at. */
   wear(worn: Attire): void {
@@ -35,6 +36,11 @@ export class DressedResponse<Request extends IncomingMessage = IncomingMessage> 
     else told[at + 1] = value;
   }
 
+  /** Calls once, when the head is written; see {@link onHead}. */
+  onHead(written: () => void): void {
+    this.#onHead = written;
+  }
+
   /** Node's own, by which it writes each head: other lines may follow `first`, the status line. */
   _storeHeader(first: string, set: unknown): void {
     if (typeof set === 'object' && !Array.isArray(set)) for (const name of Object.keys(set ?? {})) this.#takeOff(name);
@@ -46,6 +52,7 @@ export class DressedResponse<Request extends IncomingMessage = IncomingMessage> 
       text += `${told[i]}: ${told[i + 1]}\r\n`;
     }
     storeHeader.call(this, first + this.#worn.text + text, set);
+    this.#onHead?.();
   }
 
   #takeOff(name: string): void {
@@ -59,6 +66,17 @@ export class DressedResponse<Request extends IncomingMessage = IncomingMessage> 
   #undress(name: string): void {
     if (name in this.#worn.headers) this.#worn = attire(without(name, this.#worn.headers));
   }
+}
+
+/** Calls when the head of an answer is written, by whomever: from then on its status is what it is. */
+export function onHead(response: InstanceType<typeof ServerResponse>, written: () => void): void {
+  if (response instanceof DressedResponse) return response.onHead(written);
+  const { writeHead } = response;
+  response.writeHead = (...head: unknown[]) => {
+    const said = Reflect.apply(writeHead, response, head);
+    written();
+    return said;
+  };
 }
 
 /** Of a name among names and values in turn; their end where it is not there. */

@@ -51,6 +51,9 @@ export type Transport = 'bearer' | 'cookie';
 /** What the gates keep on a request. */
 export type State = {
   from: ClientAddress;
+  /** The route's pattern, or `undefined` where nothing is. */
+  route: string | undefined;
+  gate: Gate | undefined;
   /** By the stopwatch, when the first gate was entered, until somebody has been told of the answer. */
   since: number | undefined;
   /** What a failed authentication pays. */

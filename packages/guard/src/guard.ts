@@ -8,7 +8,7 @@ import { type Clock, stopwatch, systemClock } from './clock.ts';
 import { cors } from './cors.ts';
 import type { Counters } from './counters.ts';
 import { type CookieOptions, csrf } from './csrf.ts';
-import { type Attire, attire, DressedResponse } from './dressed-response.ts';
+import { type Attire, attire, DressedResponse, onHead } from './dressed-response.ts';
 import { forwardings, type TrustedProxyHeader } from './forwarding.ts';
 import { type Gate, guarded, headOf, kState, makeGate, type Transport } from './gate.ts';
 import { securityHeaders } from './headers.ts';
@@ -238,13 +238,6 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
     );
   });
   const { onAnswered } = on;
-  if (onAnswered) {
-    // Not `onResponse`: for that, Fastify hangs listeners on every answer.
-    app.addHook('onSend', (request, reply, payload, done) => {
-      tellAnswered(request, reply);
-      done(null, payload);
-    });
-  }
   app.setErrorHandler(refuse);
 
   /**
@@ -275,7 +268,8 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   /** Counts what will be refused for what it is, by its address: by the limits of its route, or of all paths that are none. */
   function countOnly(request: FastifyRequest, reply: FastifyReply): Soon<void> {
-    if (!request.is404 && request.routeOptions.config[kGate]) return request.routeOptions.config[kGate].countOnly(request, reply);
+    const { gate } = guarded(request)[kState];
+    if (gate && !request.is404) return gate.countOnly(request, reply);
     const at = placeOf(request, reply);
     return andThen(limits.count(charges(strayRules, at.block), at), orThrow);
   }
@@ -283,12 +277,16 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
   /** Gate 2, and what is said of the caller's origin: on every answer, errors included. */
   function dress(request: FastifyRequest, reply: FastifyReply): { secure: boolean; allowedOrigin: boolean } {
     const { headers } = request;
+    const { url: route, config } = request.routeOptions; // Fastify makes it anew each time
     const since = onAnswered && stopwatch();
+    if (onAnswered) onHead(reply.raw, () => tellAnswered(request, reply));
     const peer = peerOf(request);
     const proxied = believesProxies && isProxy(peer.address);
     const from = proxied ? clientAddress(forwardedAddress(peer.address, forwarding.hops(headers), isProxy), ipv6Prefix) : peer;
     guarded(request)[kState] = {
       from,
+      route,
+      gate: config[kGate],
       since,
       hasPaid: false,
       caller: undefined,
@@ -360,7 +358,6 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       },
       refuseAs,
     );
-    if (onAnswered) reply.raw.once('close', () => tellAnswered(request, reply)); // for most of these Fastify runs no hook at all
   }
 
   function answer(error: unknown, problem: Problem<string>, request: FastifyRequest, reply: FastifyReply): void {
@@ -372,7 +369,7 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
       reason: problem.reason,
       from,
       method: request.method.slice(0, 20), // over HTTP/2 it may be any text
-      route: request.routeOptions.url,
+      route: guarded(request)[kState].route,
       requestId: request.id,
       userId: request.callerIfSent?.userId,
       sessionId: request.sessionIdIfSent,
@@ -383,10 +380,10 @@ async function addGuard(app: FastifyInstance, on: GuardOptions): Promise<void> {
 
   /** Once for each answer. */
   function tellAnswered(request: FastifyRequest, reply: FastifyReply): void {
-    const since = guarded(request)[kState].since;
+    const { since, route } = guarded(request)[kState];
     if (since === undefined) return;
     guarded(request)[kState].since = undefined;
-    onAnswered?.({ route: request.routeOptions.url, method: request.method, status: reply.statusCode, tookMs: stopwatch() - since });
+    onAnswered?.({ route, method: request.method, status: reply.statusCode, tookMs: stopwatch() - since });
   }
 
   function placeOf(request: FastifyRequest, reply: FastifyReply): Place {
@@ -421,8 +418,8 @@ const ANSWERED = Symbol('answered');
 const NO_ROUTES = '(empty tree)';
 
 function gateOf(request: FastifyRequest): Gate {
-  const gate = request.routeOptions.config[kGate];
-  if (!gate) throw new Error(`${request.routeOptions.url} has no gate`);
+  const { gate, route } = guarded(request)[kState];
+  if (!gate) throw new Error(`${route} has no gate`);
   return gate;
 }
 
