@@ -116,14 +116,20 @@ export function accessTokens(on: {
   }
 
   function keyFor(token: string): UsableKey | Problem {
-    const header = readHeader(token);
+    if (token.length > MAX_TOKEN_LENGTH) return refusal('token_invalid', 'too long');
+    const headerEnd = token.indexOf('.');
+    const claimsEnd = token.indexOf('.', headerEnd + 1);
+    if (headerEnd < 0 || claimsEnd < 0 || token.includes('.', claimsEnd + 1)) return refusal('token_invalid', 'form');
+    const header = readHeader(token.slice(0, headerEnd));
     if (header instanceof Problem) return header;
     if (typeof header.kid !== 'string') return refusal('token_invalid', 'no kid');
     const key = on.keys.find(header.kid);
     if (!key) return refusal('token_invalid', 'unknown key');
     if (header.alg !== key.alg) return refusal('token_invalid', 'algorithm');
     if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) return refusal('token_invalid', 'typ');
-    return isUsable(key) ? key : refusal('token_key_gone', 'compromised');
+    if (!isUsable(key)) return refusal('token_key_gone', 'compromised');
+    const isGood = isCanonicalBase64url(token.slice(headerEnd + 1, claimsEnd)) && isCanonicalBase64url(token.slice(claimsEnd + 1));
+    return isGood ? key : refusal('token_invalid', 'form');
   }
 
   /** Unless the key is still what it was. */
@@ -170,28 +176,22 @@ export function accessTokens(on: {
 type UsableKey = VerificationKey & { readonly key: CryptoKey | Uint8Array };
 const isUsable = (key: VerificationKey): key is UsableKey => key.key !== 'compromised';
 
-/**
- * The header of a compact JWS, after its form was checked to the letter: three parts of canonical base64url, so that
- * one signature has one spelling (RFC 7515 section 2), and nothing in the header that names a key or changes the rules.
- */
-function readHeader(token: string): Record<string, unknown> | Problem {
-  if (token.length > MAX_TOKEN_LENGTH) return refusal('token_invalid', 'too long');
-  const parts = token.split('.', 4);
-  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) return refusal('token_invalid', 'form');
-  const [text = ''] = parts;
+/** The header of a compact JWS: nothing in it names a key or changes the rules. */
+function readHeader(text: string): Record<string, unknown> | Problem {
   let header = headers.get(text);
   if (!header) headers.set(text, (header = parseHeader(text)));
   return header;
 }
 
 const claimsOf = (token: string): Record<string, unknown> | Problem =>
-  parseObject(Buffer.from(token.slice(token.indexOf('.') + 1, token.lastIndexOf('.')), 'base64url'), 'claims');
+  parseObject(token.slice(token.indexOf('.') + 1, token.lastIndexOf('.')), 'claims');
 
 /** All tokens of a key have the same one. */
 const headers = recentMap<string, Record<string, unknown> | Problem>(100);
 
 function parseHeader(text: string): Record<string, unknown> | Problem {
-  const header = parseObject(Buffer.from(text, 'base64url'), 'header');
+  if (!isCanonicalBase64url(text)) return refusal('token_invalid', 'form');
+  const header = parseObject(text, 'header');
   const odd = refusedHeaders.find((name) => Object.hasOwn(header, name));
   return odd === undefined ? header : refusal('token_invalid', `header ${odd}`);
 }
@@ -199,7 +199,7 @@ function parseHeader(text: string): Record<string, unknown> | Problem {
 /** Headers that ask us to fetch or believe a key, or to follow rules we do not know (RFC 8725 sections 3.5 and 3.10, RFC 7515 section 4.1.11). */
 const refusedHeaders = ['crit', 'b64', 'zip', 'enc', 'jku', 'jwk', 'x5u', 'x5c'];
 
-/** Unused bits of the last character must be zero, else a changed text would decode to the same bytes. */
+/** Unused bits of the last character must be zero, else a changed text would decode to the same bytes, and one signature have two spellings (RFC 7515 section 2). */
 const lastCharacter: Record<number, RegExp> = { 0: /[\w-]$/, 2: /[AQgw]$/, 3: /[AEIMQUYcgkosw048]$/ };
 
 function isCanonicalBase64url(part: string): boolean {
@@ -208,10 +208,15 @@ function isCanonicalBase64url(part: string): boolean {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function parseObject(bytes: Uint8Array, what: 'header' | 'claims'): Record<string, unknown> | Problem {
+/** What is decoded is looked at and left: one place serves for all. */
+const decoded = Buffer.alloc(MAX_TOKEN_LENGTH);
+
+function parseObject(base64url: string, what: 'header' | 'claims'): Record<string, unknown> | Problem {
   let value: unknown;
   try {
-    value = JSON.parse(utf8.decode(bytes));
+    const length = decoded.write(base64url, 'base64url');
+    const text = decoded.toString('utf8', 0, length);
+    value = JSON.parse(text.includes('\ufffd') ? utf8.decode(decoded.subarray(0, length)) : text); // what is no UTF-8 is refused, not mended
   } catch {
     return refusal('token_invalid', `${what} not JSON`);
   }

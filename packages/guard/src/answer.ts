@@ -20,8 +20,8 @@ export function problemOf(error: unknown, problems: ProblemTable): Problem<strin
   if (error instanceof Problem && Object.hasOwn(problems, error.code)) return error;
   const { code, validation, validationContext } = Object(error) as Thrown;
   if (Array.isArray(validation)) return unfitting(validation, validationContext);
-  const known = fastifyCodes[String(code)];
-  return known ? new Problem<string>(known) : new Problem<string>('internal', 'fault');
+  const own = fastifyCodes[String(code)];
+  return own ? new Problem<string>(own) : new Problem<string>('internal', 'fault');
 }
 
 /** Whatever was thrown, looked at with care. */
@@ -58,7 +58,7 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
     head.header(name, value);
   };
   if (reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
-  if (row.status === 401 || row.challenge) tell('www-authenticate', challenge(row, problem));
+  if (row.status === 401 || row.challenge) tell('www-authenticate', challenge(problem, row));
   if (problem.extra.retryAfterS !== undefined) tell('retry-after', String(problem.extra.retryAfterS));
   if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection'); // Fastify's, on a body too large; HTTP/2 knows no such header
   reply
@@ -71,22 +71,30 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
 /** Most refusals of one code differ in their instance alone, and in the names of the policies, which come last. */
 function bodyOf({ code, extra }: Problem<string>, row: ProblemRow, instance: string): string {
   if (extra.detail !== undefined) return JSON.stringify(problemBody(code, row, instance, extra));
-  let around = bodies.get(row);
-  if (!around) {
-    const [before = '', after = ''] = JSON.stringify(problemBody(code, row, INSTANCE)).split(INSTANCE);
-    bodies.set(row, (around = { before, after }));
-  }
-  const body = `${around.before}${instance}${around.after}`;
+  const { before, after } = wordsOf(code, row);
+  const body = `${before}${instance}${after}`;
   return extra.violatedPolicies ? `${body.slice(0, -1)},"violated-policies":${JSON.stringify(extra.violatedPolicies)}}` : body;
 }
 
 /** In no row's words. */
 const INSTANCE = 'urn:uuid:00000000-0000-0000-0000-000000000000';
-const bodies = new WeakMap<ProblemRow, { readonly before: string; readonly after: string }>();
 
-/** RFC 6750 section 3: no `error` where no token was sent. */
-function challenge(row: ProblemTable[string], { extra }: Problem<string>): string {
-  const error = row.challenge ? `, error="${row.challenge}", error_description="${row.msg ?? row.title}"` : '';
-  const maxAge = extra.maxAgeS === undefined ? '' : `, max_age=${extra.maxAgeS}`;
-  return `Bearer realm="portcullis"${error}${maxAge}`;
+/** What refusals of a row have in common: their body around the instance, and the challenge. */
+type Words = { readonly before: string; readonly after: string; readonly challenge: string };
+const known = new WeakMap<ProblemRow, Words>();
+
+function wordsOf(code: string, row: ProblemRow): Words {
+  let words = known.get(row);
+  if (!words) {
+    const [before = '', after = ''] = JSON.stringify(problemBody(code, row, INSTANCE)).split(INSTANCE);
+    // RFC 6750 section 3: no `error` where no token was sent.
+    const error = row.challenge ? `, error="${row.challenge}", error_description="${row.msg ?? row.title}"` : '';
+    known.set(row, (words = { before, after, challenge: `Bearer realm="portcullis"${error}` }));
+  }
+  return words;
+}
+
+function challenge({ code, extra }: Problem<string>, row: ProblemRow): string {
+  const { challenge } = wordsOf(code, row);
+  return extra.maxAgeS === undefined ? challenge : `${challenge}, max_age=${extra.maxAgeS}`;
 }

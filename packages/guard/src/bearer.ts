@@ -11,7 +11,9 @@ export function findBearer(header: string | undefined, due: 'access' | 'refresh'
   const schemeEnd = header.indexOf(' ');
   const scheme = schemeEnd === -1 ? header : header.slice(0, schemeEnd);
   if (scheme.toLowerCase() !== 'bearer') return { problem: 'authorization_scheme' };
-  const token = schemeEnd === -1 ? '' : header.slice(schemeEnd).replace(/^ +/, '');
+  let start = schemeEnd === -1 ? header.length : schemeEnd;
+  while (header[start] === ' ') start += 1;
+  const token = header.slice(start);
   if (token === '' || token.includes(' ')) return { problem: 'authorization_malformed' };
   return ofKind(token, due);
 }

@@ -116,7 +116,11 @@ export function refusal(code: GuardProblemCode, reason = ''): Problem {
 
 /** Failing to say who one is: every 401 of the guard's own, but for a login that is merely too long ago. */
 export const isAuthenticationFailure = (code: string): boolean =>
-  code !== 'authentication_stale' && Object.hasOwn(guardProblems, code) && guardProblems[code as GuardProblemCode].status === 401;
+  authenticationFailures.has(code);
+
+const authenticationFailures: ReadonlySet<string> = new Set(
+  Object.entries(guardProblems).flatMap(([code, { status }]) => (status === 401 && code !== 'authentication_stale' ? [code] : [])),
+);
 
 const refusals = new Map<GuardProblemCode, Map<string, Problem>>();
 

@@ -17,7 +17,9 @@ const MAX_KINDS = 10_000;
 type Sum = { readonly code: string; readonly block: string; count: number; since: number; lastId: string };
 
 export function refusalSums({ clock, tell: write }: { clock: Clock; tell: (line: RefusalLine) => void }): RefusalSums {
-  const sums = new Map<string, Sum>();
+  /** By code and block: no text need be made to find one. */
+  const sums = new Map<string, Map<string, Sum>>();
+  let kinds = 0;
   const beyond: Sum = { code: 'many', block: 'many', count: 0, since: 0, lastId: '' };
 
   function tellSum(sum: Sum, now: number): void {
@@ -28,10 +30,12 @@ export function refusalSums({ clock, tell: write }: { clock: Clock; tell: (line:
 
   return {
     add(refusal) {
-      const kind = `${refusal.code} ${refusal.from.block}`;
-      const known = sums.get(kind) ?? (sums.size >= MAX_KINDS ? beyond : undefined);
+      const { code } = refusal;
+      const { block } = refusal.from;
+      const known = sums.get(code)?.get(block) ?? (kinds >= MAX_KINDS ? beyond : undefined);
       if (!known) {
-        sums.set(kind, { code: refusal.code, block: refusal.from.block, count: 0, since: clock.now(), lastId: '' });
+        sums.getOrInsertComputed(code, () => new Map()).set(block, { code, block, count: 0, since: clock.now(), lastId: '' });
+        kinds += 1;
         return write(lineOf(refusal));
       }
       if (known === beyond && beyond.count === 0) beyond.since = clock.now();
@@ -41,10 +45,13 @@ export function refusalSums({ clock, tell: write }: { clock: Clock; tell: (line:
 
     tell(ageMs = MINUTE_MS) {
       const now = clock.now();
-      for (const [kind, sum] of sums) {
-        if (now - sum.since < ageMs) continue;
-        if (sum.count > 0) tellSum(sum, now);
-        else sums.delete(kind);
+      for (const [code, ofCode] of sums) {
+        for (const [block, sum] of ofCode) {
+          if (now - sum.since < ageMs) continue;
+          if (sum.count > 0) tellSum(sum, now);
+          else if (ofCode.delete(block)) kinds -= 1;
+        }
+        if (ofCode.size === 0) sums.delete(code);
       }
       if (beyond.count > 0 && now - beyond.since >= ageMs) tellSum(beyond, now);
     },
