@@ -131,7 +131,10 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       request[kState].refreshToken = found.token;
       return request[kState].transport === 'cookie' ? andThen(enterByRefreshCookie(request, found.token), nothing) : undefined;
     };
-    return andThen(on.limiter.check([], at), (refused) => refused ?? andThen(enterOpen(at), (refused) => refused ?? enter()));
+    return andThen(
+      on.limiter.check(on.limiter.withFailure([], at), at),
+      (refused) => refused ?? andThen(enterOpen(at), (refused) => refused ?? enter()),
+    );
   }
 
   /** Gate 6 needs to know the session, so a refresh token that came in a cookie is looked at here already. */
@@ -181,17 +184,23 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
    */
   function enterSignedIn(request: Guarded, at: Place): Soon<Caller | Problem> {
     const byIp = charges(ipRules, at.block);
+    const ofFailure = on.limiter.withFailure(byIp, at);
     const payFor = (why: unknown): Soon<Problem> => {
       const failed = why instanceof Problem && isAuthenticationFailure(why.code);
       request[kState].hasPaid = failed;
-      return andThen(on.limiter.count(failed ? on.limiter.withFailure(byIp, at) : byIp, at), (refused) => refused ?? refusalIn(why));
+      return andThen(on.limiter.count(failed ? ofFailure : byIp, at), (refused) => refused ?? refusalIn(why));
     };
     const pay = (shown: Shown | Problem): Soon<Caller | Problem> => {
       if (shown instanceof Problem) return payFor(shown);
       const { token, caller } = shown;
       const strange = strangePage(request, caller); // who was sent here by it is not charged for it as a caller
       const byCaller = strange ? [] : charges(callerRules, caller.userId);
-      return believe(token, caller, on.limiter.countFor(caller.sessionId, byIp, byCaller, at), strange);
+      const counted = andThen(on.limiter.countFor(caller.sessionId, byIp, byCaller, at), (revoked) => {
+        if (revoked !== 'paid') return revoked;
+        request[kState].hasPaid = true;
+        return true;
+      });
+      return believe(token, caller, counted, strange);
     };
     const enterWith = (token: string): Soon<Caller | Problem> => {
       const shown = orElse<Shown | Problem>(
@@ -200,7 +209,7 @@ export function makeGate(route: RouteOptions, on: GateOptions): Gate {
       );
       return andThen(shown, pay);
     };
-    return andThen(on.limiter.check(byIp, at), (refused) => {
+    return andThen(on.limiter.check(ofFailure, at), (refused) => {
       if (refused) return refused;
       const found = findToken(request, 'access');
       if ('problem' in found) return payFor(refusal(found.problem));

@@ -7,12 +7,15 @@ import { andThen, orElse, type Soon } from './soon.ts';
 
 /** Decides by the counters; on the answer it tells how the limits stand. What a limit refuses is handed back as `rate_limited`. */
 export interface Limiter {
-  /** Refuses who is over a limit already, or has failed to authenticate too often; counts nothing. */
+  /** Refuses who is over one of these limits already; counts nothing. */
   check(asked: readonly Charge[], at: Place): Soon<Problem | undefined>;
   /** Counts the request on every charge, or refuses it and counts it on none. */
   count(asked: readonly Charge[], at: Place): Soon<Problem | undefined>;
-  /** The same, and whether the session is revoked: then it counts on `always` alone. */
-  countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean | Problem>;
+  /**
+   * The same, and whether the session is revoked: then it counts on `always` alone; or, where that is known before it is counted, on
+   * what a failure pays too: `'paid'`.
+   */
+  countFor(sessionId: string, always: readonly Charge[], ifLiving: readonly Charge[], at: Place): Soon<boolean | 'paid' | Problem>;
   /** Counts for a token by its mark, and leaves the verdict to {@link admit}. Left out where nobody keeps marks. */
   takeForKnown: Counters['takeForKnown'];
   /** Tells of a verdict, or refuses by it. */
@@ -36,7 +39,7 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
   const count: Limiter['count'] = (asked, at) => andThen(counters.take(asked), (verdict) => admit(verdict, at));
 
   return {
-    check: (asked, at) => andThen(counters.peek(withFailure(asked, at)), (verdict) => refusalBy(verdict, at)),
+    check: (asked, at) => andThen(counters.peek(asked), (verdict) => refusalBy(verdict, at)),
     count,
     countFor(sessionId, always, ifLiving, at) {
       if (counters.takeFor)
@@ -51,7 +54,8 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
       );
       return andThen(asked, (revoked) => {
         if (revoked instanceof Problem) return revoked;
-        return andThen(count(revoked ? always : [...always, ...ifLiving], at), (refused) => refused ?? revoked);
+        const asked = revoked ? withFailure(always, at) : ifLiving.length > 0 ? [...always, ...ifLiving] : always;
+        return andThen(count(asked, at), (refused) => refused ?? (revoked && 'paid'));
       });
     },
     takeForKnown: counters.takeForKnown?.bind(counters),
@@ -60,8 +64,8 @@ export function limiter({ counters, revocations, failureRules }: LimiterOptions)
     countFailure: (at) => andThen(counters.take(charges(failureRules, at.block)), (verdict) => refusalBy(verdict, at)),
   };
 
-  function withFailure(asked: readonly Charge[], { block }: Place): Charge[] {
-    return [...asked, ...charges(failureRules, block)];
+  function withFailure(asked: readonly Charge[], { block }: Place): readonly Charge[] {
+    return asked.concat(charges(failureRules, block));
   }
 
   function admit(verdict: Verdict, at: Place): Problem | undefined {

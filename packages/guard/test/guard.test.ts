@@ -658,7 +658,7 @@ test('a failed authentication pays for its route and its failure at once: both o
     [401, 'a+auth-failures', '"auth-failures";r=3;t=60', failures],
     'what is nearest its end is told',
   );
-  assert.deepEqual(await once('/a', ended), [401, 'a, auth-failures', '"a";r=6;t=60', '"a";q=10;w=60']);
+  assert.deepEqual(await once('/a', ended), [401, 'a+auth-failures', '"auth-failures";r=2;t=60', failures]);
   assert.deepEqual(await once('/own', undefined), [401, 'own, auth-failures', '"own";r=19;t=60', '"own";q=20;w=60']);
   assert.deepEqual(await once('/a', `${token.slice(0, -9)}AAAAAAAAA`), [401, 'a+auth-failures', '"auth-failures";r=0;t=60', failures]);
   for (const bad of ['x', undefined])
