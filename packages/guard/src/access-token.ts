@@ -125,11 +125,11 @@ export function accessTokens(on: {
     if (typeof header.kid !== 'string') return refusal('token_invalid', 'no kid');
     const key = on.keys.find(header.kid);
     if (!key) return refusal('token_invalid', 'unknown key');
+    if (!isCanonicalBase64url(token.slice(headerEnd + 1, claimsEnd)) || !isCanonicalBase64url(token.slice(claimsEnd + 1)))
+      return refusal('token_invalid', 'form');
     if (header.alg !== key.alg) return refusal('token_invalid', 'algorithm');
     if (typeof header.typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(header.typ)) return refusal('token_invalid', 'typ');
-    if (!isUsable(key)) return refusal('token_key_gone', 'compromised');
-    const isGood = isCanonicalBase64url(token.slice(headerEnd + 1, claimsEnd)) && isCanonicalBase64url(token.slice(claimsEnd + 1));
-    return isGood ? key : refusal('token_invalid', 'form');
+    return isUsable(key) ? key : refusal('token_key_gone', 'compromised');
   }
 
   /** Unless the key is still what it was. */
