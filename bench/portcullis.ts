@@ -34,7 +34,7 @@ const limits = {
 const patience = { DATABASE_TIMEOUT: '30 s', REDIS_TIMEOUT: '5 s' };
 const SESSIONS = 32;
 /** Of the instance whose tokens another is asked for: the last one of each is known, so that as many can be asked for in a slice. */
-const MANY_SESSIONS = 480;
+const MANY_SESSIONS = 960;
 
 /** This tree. */
 export const repository = join(import.meta.dirname, '..');
