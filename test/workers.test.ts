@@ -88,7 +88,7 @@ describe('two workers on one port', { skip, timeout: 120_000 }, () => {
     const answered = async () =>
       (await scrape(program)).value('portcullis_http_requests_total', { route: '/protected', method: 'GET', status: '200' }) ?? 0;
 
-    const end = new AbortController();
+    using end = abortedInTheEnd();
     const cut: unknown[] = [];
     let sent = 0;
     const lines = Array.from({ length: 16 }, async () => {
@@ -139,7 +139,7 @@ describe('two workers on one port', { skip, timeout: 120_000 }, () => {
     const isLogin = ({ act }: { act?: string }): boolean => act === 'login';
     const before = linesIn(log).filter(isLogin).length;
     const { device } = await logIn(program);
-    const enough = new AbortController();
+    using enough = abortedInTheEnd();
     let logins = 1;
     const wrong: unknown[] = [];
     const lines = Array.from({ length: 4 }, async () => {
@@ -224,4 +224,10 @@ function get({ port, ca }: Program, agent: Agent, bearer: string): Promise<unkno
       .on('error', (error) => resolve(error.message))
       .end();
   });
+}
+
+/** Also where the test fails: else what goes on until then would never end. */
+function abortedInTheEnd(): AbortController & Disposable {
+  const end = new AbortController();
+  return Object.assign(end, { [Symbol.dispose]: () => end.abort() });
 }
