@@ -134,7 +134,7 @@ suite('ways to one Redis', { skip }, () => {
         const told = odd.length;
         if (key === counter) await assert.rejects(ask(), { code: 'unavailable' }, plant);
         else
-          await assert.rejects(Promise.all(Array.from({ length: 300 }, (_, i) => ledger.takeFor(`ses_${i}`, [], []))), {
+          await assert.rejects(Promise.all(Array.from({ length: 1_000 }, () => ledger.takeFor(`ses_${crypto.randomUUID()}`, [], []))), {
             code: 'unavailable',
           });
         assert.ok(odd.length > told, plant);
